@@ -1,0 +1,32 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/**
+ * Makes an empty folder that is removed when the test ends (`t`: the context of a test, or the module node:test's
+ * `{ after }` for one that a whole file shares).
+ * The mode lets other users in unless told otherwise, for scripts that run with another uid.
+ */
+export function temporaryFolder(t, { prefix = 'stillcore-', mode = 0o755, parent = tmpdir() } = {}) {
+  const folder = mkdtempSync(join(parent, prefix));
+  chmodSync(folder, mode);
+  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
+  return folder;
+}
+
+/** Calls `probe` until it gives something truthy, and gives that; a probe that throws has not succeeded yet. */
+export async function waitFor(probe, { timeout = 10_000, interval = 20, what = 'the condition' } = {}) {
+  const end = Date.now() + timeout;
+  for (;;) {
+    let error;
+    try {
+      const value = await probe();
+      if (value) return value;
+    } catch (caught) {
+      error = caught;
+    }
+    if (Date.now() > end) throw new Error(`waited ${timeout} ms for ${what} in vain`, { cause: error });
+    await sleep(interval);
+  }
+}
