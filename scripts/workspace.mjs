@@ -28,6 +28,11 @@ export const platforms = manifest.napi.targets.map((target) => ({
 /** A failure whose message is all there is to say: it is shown without a stack. */
 export class Failure extends Error {}
 
+/** Tells whether a module is the one that node was started with, and not imported by another. */
+export function isProgram(url) {
+  return process.argv[1] === fileURLToPath(url);
+}
+
 /** Runs the script's main function; a Failure ends it with its message and exit code 1. */
 export async function main(run) {
   try {

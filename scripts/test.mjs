@@ -1,0 +1,67 @@
+// npm test: every check, in the order in which they are quickest to fail; also all that CI runs. Sets up what a fresh
+// clone lacks, so that it is the one command to know. The tests of the API on live processes are last: their summary
+// is the last thing printed.
+//
+//   npm test                     everything
+//   npm test -- packages         builds the addon, then only the spec files with "packages" in their names
+//   npm run lint                 only formatting and lints
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildRelease, NoToolchain } from './build-release.mjs';
+import { buildAddon, Failure, findCargo, hostPlatform, installDevDependencies, main, output, root, run, works } from './workspace.mjs';
+
+const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
+const lintOnly = process.argv.includes('--lint');
+// In CI a lock file that does not fit the manifests is a failure; on a developer's machine cargo mends it.
+const locked = process.env.CI ? ['--locked'] : [];
+
+async function step(title, work) {
+  console.log(`\n==> ${title}`);
+  const start = performance.now();
+  await work();
+  console.log(`==> ${title}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+function rustTool(name) {
+  if (works('cargo', [name, '--version'])) return true;
+  const component = name === 'fmt' ? 'rustfmt' : name;
+  if (works('rustup')) run('rustup', ['component', 'add', component]);
+  else console.log(`skipped: cargo ${name} is not installed here, and without rustup it cannot be added`);
+  return works('cargo', [name, '--version']);
+}
+
+function lint() {
+  if (rustTool('fmt')) run('cargo', ['fmt', '--all', '--check']);
+  if (rustTool('clippy')) run('cargo', ['clippy', ...locked, '--workspace', '--all-targets', '--', '--deny', 'warnings']);
+}
+
+function releaseBuild() {
+  try {
+    for (const { binary, size, glibc } of buildRelease()) console.log(`${binary}: ${size} bytes, needs glibc ${glibc}`);
+  } catch (error) {
+    if (!(error instanceof NoToolchain)) throw error;
+    console.log(`skipped: ${error.message}`);
+  }
+}
+
+await main(async () => {
+  if (!hostPlatform()) throw new Failure(`stillcore runs on Linux with glibc; this is ${process.platform}-${process.arch}.`);
+  if (!findCargo()) throw new Failure('Testing stillcore needs Rust (cargo was not found in PATH): install it with rustup, then run this again.');
+  const specs = readdirSync(join(root, '__test__'))
+    .filter((name) => name.endsWith('.spec.mjs') && (wanted.length === 0 || wanted.some((word) => name.includes(word))));
+  if (specs.length === 0) throw new Failure(`no spec file in __test__ has a name with ${wanted.join(' or ')}`);
+
+  console.log(`Node ${process.versions.node}, ${output('rustc', ['--version']).trim()}`);
+  if (wanted.length === 0) await step('format and lints', lint);
+  if (lintOnly) return;
+  if (wanted.length === 0) await step('tests of the crates', () => run('cargo', ['test', ...locked, '--workspace']));
+  await step('the addon', buildAddon);
+  if (specs.includes('packages.spec.mjs')) await step('the addon as published', releaseBuild);
+  await step('development packages', () => console.log(installDevDependencies() ? 'installed' : 'already here'));
+  await step('Node binaries to test on', () => run(process.execPath, [join('__test__', 'support', 'nodes.mjs')]));
+
+  console.log('\n==> tests on live processes');
+  // One file after the other: they measure times and fill disks and memory on purpose.
+  const options = ['--test', '--test-reporter=spec', '--test-concurrency=1', '--test-timeout=1800000'];
+  run(process.execPath, [...options, ...specs.map((name) => join('__test__', name))]);
+});
