@@ -1,0 +1,513 @@
+//! Packs a core and the ELF files of its process into one `.tar.gz`, in one pass.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+use tar::{EntryType, Header};
+
+use crate::block::Block;
+use crate::collect::{Elf, MappedFile, archive_path, open_elf, path_text};
+use crate::gzip::{GzipOptions, GzipWriter, MIN_ZEROS, WorkerDied};
+use crate::hash::HashThread;
+use crate::manifest::{CoreEntry, FileEntry, Manifest, ManifestHead, hex, lossy};
+
+/// Holes are passed in steps of this many bytes, to stay near the hashing thread and to notice a stop.
+const HOLE_STEP: u64 = 64 << 20;
+
+/// How long to wait for the last checksums before asking whether to go on.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Everything that [`pack`] needs.
+pub struct PackJob<'a> {
+    /// Name of the top folder: the archive's name without `.tar.gz`.
+    pub top: &'a str,
+    /// The whole, verified core. It is read by position, but its position is moved.
+    pub core: &'a File,
+    /// When the core was written; the folders and the manifest get this time too.
+    pub core_mtime: SystemTime,
+    /// The files that the process had mapped, from [`mapped_files`](crate::mapped_files).
+    pub files: &'a [MappedFile],
+    /// What the caller knows about the capture.
+    pub manifest: ManifestHead,
+    /// Threads and compression.
+    pub options: PackOptions,
+    /// Told how many bytes of input were taken in since the last call (0 while waiting); `false` stops the packing.
+    /// It is called in the thread that calls [`pack`], at least once for every block.
+    pub progress: &'a dyn Fn(u64) -> bool,
+}
+
+/// Threads and compression of [`pack`]; the same as for a [`GzipWriter`]. One more thread computes checksums.
+pub type PackOptions = GzipOptions;
+
+/// What [`pack`] has done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    /// Bytes taken in, holes included.
+    pub input_bytes: u64,
+    /// Bytes written to the output.
+    pub output_bytes: u64,
+    /// The manifest as it is in the archive.
+    pub manifest: Manifest,
+}
+
+/// Why an archive could not be made. What was written of it is worthless.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Writing the archive failed; the operating system's error is kept.
+    #[error("the archive could not be written: {0}")]
+    Output(#[source] io::Error),
+    /// Reading the core failed; the operating system's error is kept.
+    #[error("the core could not be read: {0}")]
+    Core(#[source] io::Error),
+    /// The progress function said to stop.
+    #[error("packing was stopped")]
+    Stopped,
+    /// A thread ended by a panic.
+    #[error(transparent)]
+    Worker(#[from] WorkerDied),
+}
+
+impl PackError {
+    /// The operating system's error number, where there is one.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            PackError::Output(error) | PackError::Core(error) => error.raw_os_error(),
+            PackError::Stopped | PackError::Worker(_) => None,
+        }
+    }
+
+    /// An error of the gzip stream.
+    fn output(error: io::Error) -> PackError {
+        match error.get_ref() {
+            Some(inner) if inner.is::<WorkerDied>() => PackError::Worker(WorkerDied),
+            _ => PackError::Output(error),
+        }
+    }
+}
+
+/// Writes the archive: the top folder, the core, every mapped ELF file under its own path, and the manifest.
+///
+/// The archive is one gzip member holding plain files and folders. It is complete when this returns; to sync and
+/// to name the file is the caller's.
+///
+/// # Errors
+/// [`PackError::Output`] and [`PackError::Core`]; [`PackError::Stopped`] when `progress` said so. A mapped file that
+/// cannot be read is no error: the manifest says why it is missing.
+pub fn pack(out: impl Write, job: &PackJob<'_>) -> Result<Packed, PackError> {
+    let mut packer = Packer {
+        gzip: GzipWriter::new(out, &job.options),
+        hash: HashThread::start(job.options.thread_start),
+        progress: job.progress,
+        names: Names::default(),
+        top: job.top.as_bytes(),
+        folder_mtime: seconds(job.core_mtime),
+        input: 0,
+    };
+    packer.folder(b"")?;
+    let core = packer.core(job.core)?;
+    let mut files = Vec::with_capacity(job.files.len());
+    for file in job.files {
+        packer.step(0)?;
+        files.push(packer.mapped(file)?);
+    }
+    packer.finish(job, core, files)
+}
+
+struct Packer<'a, W: Write> {
+    gzip: GzipWriter<W>,
+    hash: HashThread,
+    progress: &'a dyn Fn(u64) -> bool,
+    names: Names,
+    top: &'a [u8],
+    folder_mtime: u64,
+    input: u64,
+}
+
+impl<W: Write> Packer<'_, W> {
+    fn core(&mut self, file: &File) -> Result<CoreEntry, PackError> {
+        let size = file.metadata().map_err(PackError::Core)?.len();
+        self.header(
+            b"core",
+            EntryType::Regular,
+            Attributes {
+                size,
+                mode: 0o600,
+                mtime: self.folder_mtime,
+            },
+        )?;
+        let content = self.content(file, size)?;
+        match content.wrong {
+            Some(Wrong::Read(error)) => Err(PackError::Core(error)),
+            Some(Wrong::Shrank(_)) => Err(PackError::Core(io::ErrorKind::UnexpectedEof.into())),
+            Some(Wrong::Grew) | None => Ok(CoreEntry {
+                path: "core".to_owned(),
+                size,
+                data_size: content.data_size,
+                sha256: String::new(),
+            }),
+        }
+    }
+
+    /// Packs a mapped file if it is an ELF file. Its checksum is filled in later.
+    fn mapped(&mut self, mapped: &MappedFile) -> Result<FileEntry, PackError> {
+        let mut entry = FileEntry {
+            path: path_text(&mapped.path),
+            archive_path: None,
+            size: None,
+            sha256: None,
+            build_id: None,
+            included: false,
+            reason: None,
+        };
+        let elf = match open_elf(mapped) {
+            Ok(elf) => elf,
+            Err(reason) => {
+                entry.reason = Some(reason);
+                return Ok(entry);
+            }
+        };
+        entry.path = path_text(&elf.path);
+        let Some(path) = archive_path(&elf.path).map(|path| self.names.free(path)) else {
+            entry.reason = Some("it has no path".to_owned());
+            return Ok(entry);
+        };
+        // A build-id that cannot be read is no reason to leave the file out.
+        entry.build_id = stillcore_corefile::build_id(&elf.file)
+            .ok()
+            .flatten()
+            .map(|id| hex(&id));
+        let size = elf.metadata.len();
+        let wrong = self.elf(&path, &elf)?;
+        entry.archive_path = Some(lossy(&path));
+        entry.size = Some(size);
+        entry.included = true;
+        entry.reason = wrong.map(|wrong| wrong.to_string());
+        Ok(entry)
+    }
+
+    fn elf(&mut self, path: &[u8], elf: &Elf) -> Result<Option<Wrong>, PackError> {
+        for end in (0..path.len()).filter(|&at| path[at] == b'/') {
+            if self.names.take_folder(&path[..end]) {
+                self.folder(&path[..end])?;
+            }
+        }
+        let size = elf.metadata.len();
+        let mode = 0o644 | (elf.metadata.mode() & 0o111);
+        let mtime = elf.metadata.modified().map_or(self.folder_mtime, seconds);
+        self.header(path, EntryType::Regular, Attributes { size, mode, mtime })?;
+        Ok(self.content(&elf.file, size)?.wrong)
+    }
+
+    fn finish(
+        mut self,
+        job: &PackJob<'_>,
+        mut core: CoreEntry,
+        mut files: Vec<FileEntry>,
+    ) -> Result<Packed, PackError> {
+        core.sha256 = self.next_digest()?;
+        for file in files.iter_mut().filter(|file| file.included) {
+            file.sha256 = Some(self.next_digest()?);
+        }
+        let manifest = Manifest::new(&job.manifest, core, files);
+        let mut text = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| PackError::Output(io::Error::other(error)))?;
+        text.push(b'\n');
+        let attributes = Attributes {
+            size: text.len() as u64,
+            mode: 0o600,
+            mtime: self.folder_mtime,
+        };
+        self.header(b"manifest.json", EntryType::Regular, attributes)?;
+        self.gzip.write_all(&text).map_err(PackError::output)?;
+        self.pad(text.len() as u64)?;
+        // Two empty records end a tar archive.
+        self.gzip.write_all(&[0; 1024]).map_err(PackError::output)?;
+        let (_, output_bytes) = self.gzip.finish_counted().map_err(PackError::output)?;
+        Ok(Packed {
+            input_bytes: self.input,
+            output_bytes,
+            manifest,
+        })
+    }
+
+    fn next_digest(&mut self) -> Result<String, PackError> {
+        loop {
+            if let Some(sha) = self.hash.digest(PATIENCE)? {
+                return Ok(hex(&sha));
+            }
+            self.step(0)?;
+        }
+    }
+
+    /// Writes `size` bytes of a file's content and the padding behind it, whatever happens to the file meanwhile.
+    fn content(&mut self, file: &File, size: u64) -> Result<Content, PackError> {
+        let mut content = Content {
+            data_size: 0,
+            wrong: None,
+        };
+        let mut block = self.gzip.block();
+        let mut at = 0;
+        while at < size {
+            let data = next_data(file, at, size);
+            block = self.hole(block, data.start - at)?;
+            at = data.start;
+            while at < data.end && content.wrong.is_none() {
+                let room = block.room();
+                let wanted =
+                    usize::try_from(data.end - at).map_or(room.len(), |left| left.min(room.len()));
+                match file.read_at(&mut room[..wanted], at) {
+                    Ok(0) => content.wrong = Some(Wrong::Shrank(at)),
+                    Ok(n) => {
+                        block.advance(n);
+                        at += n as u64;
+                        content.data_size += n as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => content.wrong = Some(Wrong::Read(error)),
+                }
+                if block.is_full() {
+                    block = self.send(block)?;
+                }
+            }
+            if content.wrong.is_some() {
+                block = self.hole(block, size - at)?;
+                at = size;
+            }
+        }
+        self.send(block)?;
+        self.hash.end()?;
+        self.pad(size)?;
+        if content.wrong.is_none() {
+            // Behind the end of a file that shrank there seems to be a hole.
+            content.wrong = match file.metadata() {
+                Ok(now) if now.len() < size => Some(Wrong::Shrank(now.len())),
+                Ok(now) if now.len() > size => Some(Wrong::Grew),
+                _ => None,
+            };
+        }
+        Ok(content)
+    }
+
+    /// Appends `n` zeros behind the block's bytes: in it when they are few, otherwise in place of further blocks.
+    fn hole(&mut self, mut block: Block, n: u64) -> Result<Block, PackError> {
+        let mut left = n;
+        if n >= MIN_ZEROS {
+            block = self.send(block)?;
+            while left > 0 {
+                let now = left.min(HOLE_STEP);
+                self.hash.zeros(now)?;
+                self.gzip.zeros(now).map_err(PackError::output)?;
+                self.step(now)?;
+                left -= now;
+            }
+        }
+        while left > 0 {
+            let room = block.room();
+            let now = usize::try_from(left).map_or(room.len(), |left| left.min(room.len()));
+            room[..now].fill(0);
+            block.advance(now);
+            left -= now as u64;
+            if block.is_full() {
+                block = self.send(block)?;
+            }
+        }
+        Ok(block)
+    }
+
+    /// Hashes and compresses a block, and gives an empty one.
+    fn send(&mut self, block: Block) -> Result<Block, PackError> {
+        if block.is_empty() {
+            return Ok(block);
+        }
+        let n = block.filled().len() as u64;
+        let block = Arc::new(block);
+        self.hash.bytes(Arc::clone(&block))?;
+        self.gzip.write_block(block).map_err(PackError::output)?;
+        self.step(n)?;
+        Ok(self.gzip.block())
+    }
+
+    /// Reports progress, and stops when told to.
+    fn step(&mut self, n: u64) -> Result<(), PackError> {
+        self.input += n;
+        if (self.progress)(n) {
+            Ok(())
+        } else {
+            Err(PackError::Stopped)
+        }
+    }
+
+    fn folder(&mut self, path: &[u8]) -> Result<(), PackError> {
+        let mode = if path.is_empty() { 0o700 } else { 0o755 };
+        self.header(
+            path,
+            EntryType::Directory,
+            Attributes {
+                size: 0,
+                mode,
+                mtime: self.folder_mtime,
+            },
+        )
+    }
+
+    /// Writes the header of an entry; `path` is below the top folder.
+    fn header(
+        &mut self,
+        path: &[u8],
+        kind: EntryType,
+        attributes: Attributes,
+    ) -> Result<(), PackError> {
+        let mut name = self.top.to_vec();
+        if !path.is_empty() {
+            name.push(b'/');
+            name.extend_from_slice(path);
+        }
+        if kind == EntryType::Directory {
+            name.push(b'/');
+        }
+        let mut header = Header::new_gnu();
+        let room = header.as_old().name.len();
+        if name.len() > room {
+            // GNU's way for long names: an entry of its own before, with the name and a NUL as content.
+            let mut long = Header::new_gnu();
+            set_name(&mut long, b"././@LongLink");
+            long.set_entry_type(EntryType::GNULongName);
+            long.set_size(name.len() as u64 + 1);
+            long.set_mode(0o644);
+            set_common(&mut long, 0);
+            self.gzip
+                .write_all(long.as_bytes())
+                .map_err(PackError::output)?;
+            self.gzip.write_all(&name).map_err(PackError::output)?;
+            self.gzip.write_all(&[0]).map_err(PackError::output)?;
+            self.pad(name.len() as u64 + 1)?;
+        }
+        set_name(&mut header, &name[..name.len().min(room)]);
+        header.set_entry_type(kind);
+        header.set_size(attributes.size);
+        header.set_mode(attributes.mode);
+        set_common(&mut header, attributes.mtime);
+        self.gzip
+            .write_all(header.as_bytes())
+            .map_err(PackError::output)
+    }
+
+    /// Fills the last record of an entry of `size` bytes.
+    fn pad(&mut self, size: u64) -> Result<(), PackError> {
+        let over = (size % 512) as usize;
+        let zeros = [0; 512];
+        let pad = if over == 0 { &[] } else { &zeros[over..] };
+        self.gzip.write_all(pad).map_err(PackError::output)
+    }
+}
+
+/// What the header of an entry says besides its name and kind.
+struct Attributes {
+    /// Bytes of content.
+    size: u64,
+    /// Permission bits.
+    mode: u32,
+    /// Seconds since 1970.
+    mtime: u64,
+}
+
+/// How packing a file's content went.
+struct Content {
+    /// Bytes read, so without holes.
+    data_size: u64,
+    wrong: Option<Wrong>,
+}
+
+/// What happened to a file while it was packed.
+#[derive(Debug, thiserror::Error)]
+enum Wrong {
+    #[error("it could not be read to its end, the rest is zeros: {0}")]
+    Read(io::Error),
+    #[error("it was cut to {0} bytes while it was packed, the rest is zeros")]
+    Shrank(u64),
+    #[error("it grew while it was packed, what was added is not here")]
+    Grew,
+}
+
+/// Names given out below the top folder. Two files can claim one path: a deleted library and its successor.
+#[derive(Debug, Default)]
+struct Names {
+    files: HashSet<Vec<u8>>,
+    folders: HashSet<Vec<u8>>,
+}
+
+impl Names {
+    /// Takes a name for a file: `path`, or if that is taken the same path below a folder of its own.
+    fn free(&mut self, path: Vec<u8>) -> Vec<u8> {
+        let mut name = path.clone();
+        let mut number = 1;
+        while !self.is_free(&name) {
+            name = [format!("rootfs-{number}/").as_bytes(), path.as_slice()].concat();
+            number += 1;
+        }
+        self.files.insert(name.clone());
+        name
+    }
+
+    fn is_free(&self, path: &[u8]) -> bool {
+        let mut above = (0..path.len())
+            .filter(|&at| path[at] == b'/')
+            .map(|end| &path[..end]);
+        !self.files.contains(path)
+            && !self.folders.contains(path)
+            && above.all(|folder| !self.files.contains(folder))
+    }
+
+    /// Takes a folder; `false` when it is in the archive already.
+    fn take_folder(&mut self, path: &[u8]) -> bool {
+        !self.folders.contains(path) && self.folders.insert(path.to_vec())
+    }
+}
+
+/// The next range with data at or after `at`. Where the file system cannot tell, everything is data.
+/// At the end of the data the range is empty and at `size`.
+fn next_data(file: &File, at: u64, size: u64) -> Range<u64> {
+    let seek = |from: u64, whence| {
+        let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
+        lseek(file, from, whence).and_then(|found| u64::try_from(found).map_err(|_| Errno::EINVAL))
+    };
+    let start = match seek(at, Whence::SeekData) {
+        Ok(start) if start >= at => start.min(size),
+        Ok(_) => at,
+        Err(Errno::ENXIO) => return size..size,
+        Err(_) => return at..size,
+    };
+    let end = match seek(start, Whence::SeekHole) {
+        Ok(end) if end > start => end.min(size),
+        _ => size,
+    };
+    start..end
+}
+
+/// Puts a name in a header as it is; it must fit.
+fn set_name(header: &mut Header, name: &[u8]) {
+    let field = &mut header.as_old_mut().name;
+    for (to, from) in field.iter_mut().zip(name) {
+        *to = *from;
+    }
+}
+
+/// Fills what all headers have alike, and the checksum: last.
+fn set_common(header: &mut Header, mtime: u64) {
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(mtime);
+    header.set_cksum();
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
