@@ -1,0 +1,396 @@
+//! What a forked copy does between its birth and its end.
+//!
+//! The copy has one thread, and every lock of the process may be held by a thread that is not there:
+//! malloc, stdio, the dynamic linker, Rust's own. So here are raw system calls on data that was
+//! prepared before the fork, and nothing else: no allocation, no lock, no panic, no libc function that
+//! is more than its system call. Whatever fails, the copy ends in `_exit`; it never goes back to JavaScript.
+
+use nix::libc::{self, c_int, c_long, c_void};
+
+/// What the parent prepared for its copy.
+pub(crate) struct Orders {
+    /// A probe only shows its list of mappings and waits to be killed.
+    pub(crate) probe: bool,
+    /// The parent's pid, to find out whether it died before the death signal was set.
+    pub(crate) parent: libc::pid_t,
+    /// The copy's end of the socket to its parent (SOCK_SEQPACKET).
+    pub(crate) socket: c_int,
+    /// The working folder, open.
+    pub(crate) folder: c_int,
+}
+
+/// Where a copy stands when it reports.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// All prepared; the descriptors that come with it are, by their bits in `Report::files`,
+    /// `/proc/self/{maps,pagemap,mem,status}`.
+    Ready = 1,
+    /// `fchdir` into the working folder.
+    Chdir = 2,
+    /// Raising the soft RLIMIT_CORE or RLIMIT_FSIZE.
+    Limits = 3,
+    /// Opening `/proc/self/maps`.
+    Maps = 4,
+}
+
+/// The one message of a copy to its parent.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) step: u32,
+    pub(crate) errno: i32,
+    pub(crate) files: u32,
+}
+
+/// Number of descriptors that can come with a [`Report`].
+pub(crate) const FILES: usize = 4;
+/// Bit numbers in [`Report::files`].
+pub(crate) const MAPS: usize = 0;
+pub(crate) const PAGEMAP: usize = 1;
+pub(crate) const MEM: usize = 2;
+pub(crate) const STATUS: usize = 3;
+
+/// The exit status of a copy that SIGSEGV did not end. Never seen: the handler is reset and the signal
+/// unblocked; but a way out must exist.
+pub(crate) const FELL_THROUGH: c_int = 99;
+
+const SIGSEGV_ONLY: u64 = !(1 << (libc::SIGSEGV - 1));
+
+/// `struct sigaction` as the system call takes it; glibc's has another order.
+#[repr(C)]
+struct KernelSigaction {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    files: [c_int; FILES],
+}
+
+unsafe fn call(number: c_long, a: usize, b: usize, c: usize, d: usize) -> Result<usize, i32> {
+    // SAFETY: the callers below pass pointers to live data of the kind each call wants.
+    match unsafe { libc::syscall(number, a, b, c, d, 0usize) } {
+        -1 => Err(errno()),
+        value => Ok(value as usize),
+    }
+}
+
+fn errno() -> i32 {
+    // SAFETY: errno lives in the thread's own TLS block, which the copy has as well.
+    unsafe { *libc::__errno_location() }
+}
+
+unsafe fn exit(status: c_int) -> ! {
+    loop {
+        // SAFETY: does not return.
+        unsafe { libc::syscall(libc::SYS_exit_group, status) };
+    }
+}
+
+unsafe fn open(path: &core::ffi::CStr, flags: c_int) -> Result<c_int, i32> {
+    // SAFETY: a NUL-terminated string that lives for ever.
+    unsafe {
+        call(
+            libc::SYS_openat,
+            libc::AT_FDCWD as usize,
+            path.as_ptr() as usize,
+            flags as usize,
+            0,
+        )
+    }
+    .map(|fd| fd as c_int)
+}
+
+unsafe fn write_to(path: &core::ffi::CStr, text: &[u8]) {
+    // SAFETY: the buffer is live. Failures are harmless: these files only tune the copy, and the
+    // finished core is verified.
+    unsafe {
+        if let Ok(fd) = open(path, libc::O_WRONLY) {
+            let _ = call(
+                libc::SYS_write,
+                fd as usize,
+                text.as_ptr() as usize,
+                text.len(),
+                0,
+            );
+            let _ = call(libc::SYS_close, fd as usize, 0, 0, 0);
+        }
+    }
+}
+
+/// Closes everything but `keep`: an inherited socket would hold a client's connection open, an
+/// inherited listener its port, an inherited lock its file.
+unsafe fn close_all_but(keep: c_int) {
+    // SAFETY: integers only; the descriptors are the copy's own.
+    unsafe {
+        let below = keep == 0 || call(libc::SYS_close_range, 0, keep as usize - 1, 0, 0).is_ok();
+        let above = call(
+            libc::SYS_close_range,
+            keep as usize + 1,
+            c_int::MAX as usize,
+            0,
+            0,
+        )
+        .is_ok();
+        if below && above {
+            return;
+        }
+        // Before Linux 5.9, or refused: by hand, from the list of open ones, until none is left.
+        let Ok(list) = open(c"/proc/self/fd", libc::O_RDONLY | libc::O_DIRECTORY) else {
+            return;
+        };
+        let mut entries = [0u64; 512];
+        for _ in 0..4096 {
+            let _ = call(
+                libc::SYS_lseek,
+                list as usize,
+                0,
+                libc::SEEK_SET as usize,
+                0,
+            );
+            let size = core::mem::size_of_val(&entries);
+            let Ok(filled) = call(
+                libc::SYS_getdents64,
+                list as usize,
+                entries.as_mut_ptr() as usize,
+                size,
+                0,
+            ) else {
+                break;
+            };
+            let bytes = entries.as_ptr().cast::<u8>();
+            let mut at = 0;
+            let mut closed = 0;
+            while at + 19 < filled {
+                let record =
+                    u16::from_ne_bytes([bytes.add(at + 16).read(), bytes.add(at + 17).read()]);
+                let mut fd: c_int = 0;
+                let mut digit = at + 19;
+                while digit < filled && bytes.add(digit).read().is_ascii_digit() {
+                    fd = fd
+                        .wrapping_mul(10)
+                        .wrapping_add(c_int::from(bytes.add(digit).read() - b'0'));
+                    digit += 1;
+                }
+                if digit > at + 19 && fd != keep && fd != list {
+                    let _ = call(libc::SYS_close, fd as usize, 0, 0, 0);
+                    closed += 1;
+                }
+                at += (record as usize).max(19);
+            }
+            if closed == 0 {
+                break;
+            }
+        }
+        let _ = call(libc::SYS_close, list as usize, 0, 0, 0);
+    }
+}
+
+unsafe fn report(socket: c_int, step: Step, errno: i32, files: &[Option<c_int>; FILES]) {
+    let mut message = Report {
+        step: step as u32,
+        errno,
+        files: 0,
+    };
+    let mut control = Control {
+        // SAFETY: all-zero is a valid cmsghdr (it has padding fields on some targets).
+        header: unsafe { core::mem::zeroed() },
+        files: [0; FILES],
+    };
+    let mut count = 0;
+    let mut bit = 0;
+    while bit < FILES {
+        if let Some(fd) = files[bit] {
+            control.files[count] = fd;
+            count += 1;
+            message.files |= 1 << bit;
+        }
+        bit += 1;
+    }
+    let length = core::mem::size_of::<libc::cmsghdr>() + count * core::mem::size_of::<c_int>();
+    control.header.cmsg_len = length as _;
+    control.header.cmsg_level = libc::SOL_SOCKET;
+    control.header.cmsg_type = libc::SCM_RIGHTS;
+    let mut part = libc::iovec {
+        iov_base: (&raw mut message).cast::<c_void>(),
+        iov_len: core::mem::size_of::<Report>(),
+    };
+    // SAFETY: all-zero is a valid msghdr; every pointer put into it outlives the call.
+    unsafe {
+        let mut header: libc::msghdr = core::mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        if count > 0 {
+            header.msg_control = (&raw mut control).cast::<c_void>();
+            header.msg_controllen = core::mem::size_of::<Control>() as _;
+        }
+        let _ = call(
+            libc::SYS_sendmsg,
+            socket as usize,
+            &raw const header as usize,
+            libc::MSG_NOSIGNAL as usize,
+            0,
+        );
+    }
+}
+
+unsafe fn fail(orders: &Orders, step: Step, errno: i32) -> ! {
+    // SAFETY: the socket is still open: it is the one that `close_all_but` keeps.
+    unsafe {
+        report(orders.socket, step, errno, &[None; FILES]);
+        exit(1)
+    }
+}
+
+unsafe fn raise_soft_limit(resource: c_int) -> Result<(), i32> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads into and writes from a live struct of the size prlimit64 wants.
+    unsafe {
+        call(
+            libc::SYS_prlimit64,
+            0,
+            resource as usize,
+            0,
+            &raw mut limit as usize,
+        )?;
+        limit.rlim_cur = limit.rlim_max;
+        call(
+            libc::SYS_prlimit64,
+            0,
+            resource as usize,
+            &raw const limit as usize,
+            0,
+        )?;
+    }
+    Ok(())
+}
+
+/// The whole life of a copy.
+///
+/// # Safety
+/// Only in a process just made by [`crate::sys::clone_process`], with all signals blocked before it.
+pub(crate) unsafe fn live(orders: &Orders) -> ! {
+    // SAFETY: raw calls with integers, static strings and pointers to this stack frame; see the module.
+    unsafe {
+        let _ = call(
+            libc::SYS_prctl,
+            libc::PR_SET_PDEATHSIG as usize,
+            libc::SIGKILL as usize,
+            0,
+            0,
+        );
+        // The parent may have died before that line. In a pid namespace whose parent is outside getppid
+        // gives 0, but ours is always inside: it is this very process.
+        if call(libc::SYS_getppid, 0, 0, 0, 0) != Ok(orders.parent as usize) {
+            exit(2);
+        }
+        // Without it the kernel writes no core, and /proc/self/{maps,mem} belong to root.
+        let _ = call(libc::SYS_prctl, libc::PR_SET_DUMPABLE as usize, 1, 0, 0);
+        if !orders.probe
+            && let Err(errno) = call(libc::SYS_fchdir, orders.folder as usize, 0, 0, 0)
+        {
+            fail(orders, Step::Chdir, errno);
+        }
+        close_all_but(orders.socket);
+
+        let maps = match open(c"/proc/self/maps", libc::O_RDONLY | libc::O_CLOEXEC) {
+            Ok(fd) => Some(fd),
+            Err(errno) => fail(orders, Step::Maps, errno),
+        };
+        if orders.probe {
+            report(orders.socket, Step::Ready, 0, &[maps, None, None, None]);
+            wait_for_go(orders.socket);
+            exit(0);
+        }
+
+        // If memory runs out, the kernel shall take the copy and not the service.
+        write_to(c"/proc/self/oom_score_adj", b"1000");
+        if let Err(errno) = raise_soft_limit(libc::RLIMIT_CORE as c_int)
+            .and_then(|()| raise_soft_limit(libc::RLIMIT_FSIZE as c_int))
+        {
+            fail(orders, Step::Limits, errno);
+        }
+        // Everything: anonymous, file-backed, shared, huge pages, DAX, ELF headers.
+        write_to(c"/proc/self/coredump_filter", b"0xff");
+        let files = [
+            maps,
+            open(c"/proc/self/pagemap", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
+            open(c"/proc/self/mem", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
+            open(c"/proc/self/status", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
+        ];
+        report(orders.socket, Step::Ready, 0, &files);
+        let mut bit = 0;
+        while bit < FILES {
+            if let Some(fd) = files[bit] {
+                let _ = call(libc::SYS_close, fd as usize, 0, 0, 0);
+            }
+            bit += 1;
+        }
+        // Only now: until the report the parent's marks are off, and nobody should wait for us.
+        let _ = call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, 19, 0);
+        const IOPRIO_WHO_PROCESS: usize = 1;
+        const IOPRIO_IDLE: usize = 3 << 13;
+        let _ = call(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE, 0);
+
+        if !wait_for_go(orders.socket) {
+            exit(3);
+        }
+        // An application's own SIGSEGV handler would return, and the copy would live on as a second
+        // service. And kill, not raise: glibc's raise asks for the thread id of the parent.
+        let action = KernelSigaction {
+            handler: libc::SIG_DFL,
+            flags: 0,
+            restorer: 0,
+            mask: 0,
+        };
+        let _ = call(
+            libc::SYS_rt_sigaction,
+            libc::SIGSEGV as usize,
+            &raw const action as usize,
+            0,
+            8,
+        );
+        let mask = SIGSEGV_ONLY;
+        let _ = call(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK as usize,
+            &raw const mask as usize,
+            0,
+            8,
+        );
+        let own = call(libc::SYS_getpid, 0, 0, 0, 0).unwrap_or(0);
+        if own != 0 {
+            let _ = call(libc::SYS_kill, own, libc::SIGSEGV as usize, 0, 0);
+        }
+        exit(FELL_THROUGH)
+    }
+}
+
+/// Sleeps until the parent says go (true) or is gone (false).
+unsafe fn wait_for_go(socket: c_int) -> bool {
+    let mut order = 0u8;
+    loop {
+        // SAFETY: one byte into a live variable.
+        match unsafe {
+            call(
+                libc::SYS_read,
+                socket as usize,
+                &raw mut order as usize,
+                1,
+                0,
+            )
+        } {
+            Ok(1) => return true,
+            Err(libc::EINTR) => {}
+            _ => return false,
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A forked copy, seen from its parent: its report, its order to go, its end.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc::{self, pid_t};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use crate::child::{self, Orders};
+use crate::error::Failure;
+use crate::sys::{self, Cloned};
+
+/// A living (or dead and not yet reaped) copy. Dropping it kills and reaps it: no zombie, no orphan.
+pub(crate) struct Copy {
+    pid: pid_t,
+    pidfd: Option<OwnedFd>,
+    socket: OwnedFd,
+    /// Set under the lock when the pid is free for others: from then on nothing may signal it.
+    reaped: Mutex<bool>,
+}
+
+/// What a ready copy handed over: its own `/proc/self` files, opened by itself. That way no permission
+/// of the parent matters, nor whether the mounted /proc belongs to this pid namespace.
+pub(crate) struct Files {
+    pub(crate) maps: File,
+    pub(crate) pagemap: Option<File>,
+    pub(crate) mem: Option<File>,
+    pub(crate) status: Option<File>,
+}
+
+/// How a copy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The signal that ended it, 0 for an exit.
+    pub(crate) signal: i32,
+    /// Its exit status where no signal did.
+    pub(crate) status: i32,
+    /// SIGKILL was pending at the end: somebody killed it while the kernel was already dumping. The wait
+    /// status still says SIGSEGV then, with the core flag set.
+    pub(crate) killed: bool,
+}
+
+impl Copy {
+    /// Forks. `folder` is the working folder of a copy that shall dump, None makes a probe.
+    pub(crate) fn fork(folder: Option<BorrowedFd<'_>>) -> io::Result<Copy> {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )?;
+        let orders = Orders {
+            probe: folder.is_none(),
+            parent: nix::unistd::getpid().as_raw(),
+            socket: theirs.as_raw_fd(),
+            folder: folder.map_or(-1, |fd| fd.as_raw_fd()),
+        };
+        // A signal for the whole process group that came between birth and blocking would run Node's
+        // handler in the copy, and that writes into the pipe it shares with the parent.
+        let blocked = sys::SignalsBlocked::new();
+        // SAFETY: on the child's side `live` follows at once: raw calls only, and it never returns.
+        let cloned = unsafe {
+            match sys::clone_process() {
+                Ok(Cloned::Child) => child::live(&orders),
+                other => other,
+            }
+        };
+        drop(blocked);
+        match cloned? {
+            Cloned::Parent { pid, pidfd } => Ok(Copy {
+                pid,
+                pidfd,
+                socket: ours,
+                reaped: Mutex::new(false),
+            }),
+            Cloned::Child => unreachable!("`live` does not return"),
+        }
+    }
+
+    /// Waits for the copy to be ready, at most `patience`; `tick` is called about every 20 ms meanwhile.
+    pub(crate) fn files(
+        &self,
+        patience: Duration,
+        tick: &mut dyn FnMut(),
+    ) -> Result<Files, Failure> {
+        let until = Instant::now() + patience;
+        loop {
+            let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waiting, PollTimeout::from(20u16)) {
+                Ok(0) | Err(Errno::EINTR) => {
+                    if Instant::now() > until {
+                        return Err(Failure::new(
+                            "ERR_CORE_TIMEOUT",
+                            format!(
+                                "The copy of this process was not ready after {} ms: this machine (or this \
+                                 container) gives it no processor time. Nothing is left on disk.",
+                                patience.as_millis()
+                            ),
+                        ));
+                    }
+                    tick();
+                }
+                Ok(_) => break,
+                Err(errno) => return Err(Failure::system(errno, "poll", None, "")),
+            }
+        }
+        self.receive()
+    }
+
+    fn receive(&self) -> Result<Files, Failure> {
+        let mut bytes = [0u8; size_of::<child::Report>()];
+        let mut space = nix::cmsg_space!([i32; child::FILES]);
+        let mut descriptors = Vec::new();
+        let length = {
+            let mut part = [IoSliceMut::new(&mut bytes)];
+            let received = recvmsg::<()>(
+                self.socket.as_raw_fd(),
+                &mut part,
+                Some(&mut space),
+                MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT,
+            )
+            .map_err(|errno| Failure::system(errno, "recvmsg", None, ""))?;
+            for message in received.cmsgs().into_iter().flatten() {
+                if let ControlMessageOwned::ScmRights(fds) = message {
+                    // SAFETY: the kernel has just installed these descriptors for this call.
+                    descriptors.extend(
+                        fds.into_iter()
+                            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                    );
+                }
+            }
+            received.bytes
+        };
+        if length != bytes.len() {
+            // End of file: it died before it was ready.
+            return Err(Failure::killed("died before it was ready"));
+        }
+        let word = |at: usize| {
+            u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let (step, errno, present) = (word(0), Errno::from_raw(word(4) as i32), word(8));
+        let refused = |call| {
+            Failure::system(
+                errno,
+                call,
+                None,
+                "It happened in the copy of this process.",
+            )
+        };
+        match step {
+            step if step == child::Step::Ready as u32 => {}
+            step if step == child::Step::Chdir as u32 => return Err(refused("fchdir")),
+            step if step == child::Step::Limits as u32 => return Err(refused("prlimit")),
+            _ => return Err(refused("open /proc/self/maps")),
+        }
+        let mut descriptors = descriptors.into_iter().map(File::from);
+        let mut file = |bit: usize| {
+            if present & (1 << bit) != 0 {
+                descriptors.next()
+            } else {
+                None
+            }
+        };
+        let (maps, pagemap, mem, status) = (
+            file(child::MAPS),
+            file(child::PAGEMAP),
+            file(child::MEM),
+            file(child::STATUS),
+        );
+        let maps = maps.ok_or_else(|| {
+            Failure::new(
+                "ERR_CORE_DENIED",
+                "The copy of this process could not hand over its list of mappings: passing descriptors \
+                 over a socket is refused here (a seccomp filter?).",
+            )
+        })?;
+        Ok(Files {
+            maps,
+            pagemap,
+            mem,
+            status,
+        })
+    }
+
+    /// Lets a ready copy raise its SIGSEGV.
+    pub(crate) fn go(&self) {
+        // A copy that is dead already says so when it is waited for.
+        let _ = nix::sys::socket::send(self.socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
+    }
+
+    /// SIGKILL, unless it has been reaped.
+    pub(crate) fn kill(&self) {
+        let reaped = self
+            .reaped
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        if !*reaped {
+            sys::kill(self.pid, self.pidfd.as_ref().map(AsRawFd::as_raw_fd));
+        }
+    }
+
+    /// Whether it still holds memory.
+    pub(crate) fn is_alive(&self) -> bool {
+        !*self
+            .reaped
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    /// Waits for its end and reaps it. Blocks in the kernel; [`Copy::kill`] from another thread ends it.
+    pub(crate) fn wait(&self, status: Option<&File>) -> Ended {
+        // __WALL: a child whose exit signal is not SIGCHLD is invisible without it.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
+        let ended = loop {
+            let id = match &self.pidfd {
+                Some(fd) => Id::PIDFd(fd.as_fd()),
+                None => Id::Pid(Pid::from_raw(self.pid)),
+            };
+            match waitid(id, flags | WaitPidFlag::WNOWAIT) {
+                Err(Errno::EINTR) => {}
+                other => break other,
+            }
+        };
+        let killed = status.is_some_and(sigkill_pending);
+        let mut reaped = self
+            .reaped
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        if !*reaped {
+            let _ = waitid(Id::Pid(Pid::from_raw(self.pid)), flags);
+            *reaped = true;
+        }
+        match ended {
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                let signal = signal as i32;
+                Ended {
+                    signal,
+                    status: 0,
+                    killed: killed || signal == libc::SIGKILL,
+                }
+            }
+            Ok(WaitStatus::Exited(_, status)) => Ended {
+                signal: 0,
+                status,
+                killed,
+            },
+            // Somebody else's waitpid(-1, __WALL) took it: nothing is known of its end.
+            _ => Ended {
+                signal: 0,
+                status: -1,
+                killed,
+            },
+        }
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let reaped = *self
+            .reaped
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        if !reaped {
+            self.kill();
+            self.wait(None);
+        }
+    }
+}
+
+/// Whether `/proc/PID/status` of a dead, unreaped process shows SIGKILL pending.
+fn sigkill_pending(status: &File) -> bool {
+    let mut text = [0u8; 4096];
+    let Ok(length) = status.read_at(&mut text, 0) else {
+        return false;
+    };
+    text[..length].split(|byte| *byte == b'\n').any(|line| {
+        let set = line
+            .strip_prefix(b"SigPnd:")
+            .or_else(|| line.strip_prefix(b"ShdPnd:"));
+        set.and_then(|set| u64::from_str_radix(std::str::from_utf8(set).ok()?.trim(), 16).ok())
+            .is_some_and(|set| set & (1 << (libc::SIGKILL - 1)) != 0)
+    })
+}

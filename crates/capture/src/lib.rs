@@ -1,0 +1,31 @@
+//! Takes a core of the process it runs in, without stopping it.
+//!
+//! A copy of the process is made by fork, which takes milliseconds, and it is the copy that the kernel dumps.
+//! What V8 hides from forks is made visible first ([`dontfork`](crate::prepare)). You give a [`Request`] and get
+//! a [`RawCore`] on another thread, to be verified and packed; this crate knows nothing of either.
+//!
+//! It is not for other processes than its own, and not for crashes. It runs on Linux only.
+//!
+//! What can go wrong around fork, signals and the memory of a running process is all in this crate:
+//! [`begin`] may be called from any thread, any number of times.
+
+mod cgroup;
+mod child;
+mod copy;
+mod dontfork;
+mod error;
+mod folder;
+mod maps;
+mod plan;
+mod queue;
+mod snapshot;
+mod sys;
+
+pub use dontfork::prepare;
+pub use error::Failure;
+pub use folder::{ARCHIVE, Folder};
+pub use queue::{
+    Begun, Done, Finish, Monitor, Outcome, RawCore, Request, abort, begin, drain, end_all,
+    end_all_of,
+};
+pub use sys::background_thread;

@@ -1,0 +1,182 @@
+//! Whether the kernel would leave a core file in the working folder. Decided before the fork: a copy that
+//! died into a pipe would hand its memory, full of secrets, to somebody else's handler and ring its alarm.
+
+use std::fs;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::statvfs;
+
+use crate::dontfork;
+use crate::error::{Failure, advice};
+
+const PATTERN_FILE: &str = "/proc/sys/kernel/core_pattern";
+
+/// Checks the core pattern, the limits and the free space for a core of this process in `directory`.
+pub(crate) fn check(directory: &Path) -> Result<(), Failure> {
+    let pattern = fs::read_to_string(PATTERN_FILE)
+        .map_err(|error| no_proc(&format!("{PATTERN_FILE} cannot be read ({error})")))?;
+    let with_pid =
+        fs::read_to_string("/proc/sys/kernel/core_uses_pid").is_ok_and(|text| text.trim() != "0");
+    check_pattern(pattern.trim_end_matches('\n'), with_pid)?;
+
+    // A lower bound: what is in memory will be in the core.
+    let size = dontfork::resident();
+    if size == 0 {
+        return Err(no_proc("/proc/self/statm cannot be read"));
+    }
+    check_core_limit(size)?;
+    check_file_limit(size, directory)?;
+    check_space(size, directory)
+}
+
+fn no_proc(what: &str) -> Failure {
+    Failure::new(
+        "ERR_CORE_NO_PROC",
+        format!(
+            "{what}: a core cannot be taken without /proc. Mount it in this container or chroot."
+        ),
+    )
+}
+
+fn check_pattern(pattern: &str, with_pid: bool) -> Result<(), Failure> {
+    let what = match pattern.as_bytes().first() {
+        Some(b'|') => "gives every core to a program",
+        Some(b'@') => "gives every core to a socket",
+        Some(b'/') => "puts every core at a path of its own",
+        None if !with_pid => "is empty, so that no core is written",
+        _ if pattern.trim_start_matches("./").contains('/') => {
+            "puts every core in a folder of its own"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::new(
+        "ERR_CORE_PATTERN",
+        format!(
+            "The kernel would not leave a core in the working folder: kernel.core_pattern is '{pattern}', \
+             which {what}. No signal was raised, no handler was called. The administrator of this host can \
+             change it: sysctl -w kernel.core_pattern=core"
+        ),
+    ))
+}
+
+fn check_core_limit(size: u64) -> Result<(), Failure> {
+    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) else {
+        return Ok(());
+    };
+    if hard >= size {
+        return Ok(());
+    }
+    let what = if hard == 0 {
+        "0: no core may be written".to_owned()
+    } else {
+        format!("{hard} bytes, and a core of this process has at least {size}")
+    };
+    Err(Failure::new(
+        "ERR_CORE_LIMIT",
+        format!(
+            "The hard limit on core files (RLIMIT_CORE) is {what}. Raise it where the service is started \
+             (ulimit -Hc unlimited, LimitCORE=infinity, docker --ulimit core=-1); the soft limit does not matter."
+        ),
+    ))
+}
+
+fn check_file_limit(size: u64, directory: &Path) -> Result<(), Failure> {
+    match getrlimit(Resource::RLIMIT_FSIZE) {
+        Ok((_, hard)) if hard < size => Err(Failure::system(
+            Errno::EFBIG,
+            "write",
+            Some(directory),
+            &format!(
+                "The hard limit on file sizes (RLIMIT_FSIZE) is {hard} bytes, and a core of this process has \
+                 at least {size}. Raise it where the service is started (ulimit -f, LimitFSIZE=)."
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_space(size: u64, directory: &Path) -> Result<(), Failure> {
+    match free_space(directory) {
+        Some(free) if free < size => Err(Failure::system(
+            Errno::ENOSPC,
+            "write",
+            Some(directory),
+            &format!(
+                "{free} bytes are free, and a core of this process has at least {size}. {}",
+                advice(Errno::ENOSPC)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that this process may still write there; None where the file system does not say.
+pub(crate) fn free_space(directory: &Path) -> Option<u64> {
+    let numbers = statvfs(directory).ok()?;
+    if numbers.blocks() == 0 {
+        return None;
+    }
+    // Root may use what is reserved for root.
+    let blocks = if nix::unistd::geteuid().is_root() {
+        numbers.blocks_free()
+    } else {
+        numbers.blocks_available()
+    };
+    Some(blocks.saturating_mul(numbers.fragment_size()))
+}
+
+/// Why the kernel's core came out short, or not at all: told from what can be seen afterwards.
+pub(crate) fn explain_short(directory: &Path, size: u64) -> Option<Failure> {
+    // The kernel stops at the first write that fails, so a full disk is still full but for a few blocks,
+    // and a limit is a little above what was written.
+    let (_, file_limit) = getrlimit(Resource::RLIMIT_FSIZE).unwrap_or((u64::MAX, u64::MAX));
+    let (_, core_limit) = getrlimit(Resource::RLIMIT_CORE).unwrap_or((u64::MAX, u64::MAX));
+    if file_limit != u64::MAX && size + (1 << 20) > file_limit {
+        return check_file_limit(u64::MAX, directory).err();
+    }
+    if core_limit != u64::MAX && size + (1 << 20) > core_limit {
+        return check_core_limit(u64::MAX).err();
+    }
+    let free = free_space(directory)?;
+    (free < 4 << 20).then(|| {
+        Failure::system(
+            Errno::ENOSPC,
+            "write",
+            Some(directory),
+            &format!(
+                "The file system ran full while the core was written. {}",
+                advice(Errno::ENOSPC)
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for good in ["core", "core.%p", "%e-%t.core", "./core", "dump", "core.%E"] {
+            assert_eq!(check_pattern(good, false), Ok(()), "{good}");
+        }
+        for bad in [
+            "|/usr/lib/systemd/systemd-coredump %P",
+            "@/run/x.sock",
+            "/var/crash/core.%p",
+            "",
+            "a/core",
+        ] {
+            let failure = check_pattern(bad, false).unwrap_err();
+            assert_eq!(failure.code, "ERR_CORE_PATTERN");
+            assert!(failure.message.contains(&format!("'{bad}'")), "{failure}");
+        }
+        assert_eq!(
+            check_pattern("", true),
+            Ok(()),
+            "core_uses_pid names it .<pid>"
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! The synchronous part of a capture, on the JavaScript thread: marks off, fork, and back.
+
+use std::fs;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::copy::{Copy, Files};
+use crate::dontfork::{self, Extent, MarksLock};
+use crate::error::{Failure, advice};
+use crate::folder::Folder;
+use crate::maps;
+
+/// How long a copy may take to become ready before it is given up.
+const READY: Duration = Duration::from_secs(10);
+
+/// A copy of this process, made; the marks not yet back.
+pub(crate) struct Snapshot {
+    pub(crate) copy: Arc<Copy>,
+    unsettled: Unsettled,
+    /// How long the JavaScript thread was held by the forks.
+    pub(crate) pause: Duration,
+}
+
+/// What a settled snapshot knows of its copy.
+pub(crate) struct Settled {
+    /// The text of its `/proc/PID/maps`.
+    pub(crate) maps: Vec<u8>,
+    /// The ranges that were marked MADV_DONTFORK and hold memory: what a whole core must have.
+    pub(crate) heap: Vec<Range<u64>>,
+    pub(crate) files: Files,
+}
+
+/// Marks that are off, and what is needed to put them back.
+struct Unsettled {
+    lock: MarksLock,
+    known: Known,
+    /// Other threads mapped or unmapped memory between the forks.
+    stirred: bool,
+}
+
+/// Where the list of marks comes from.
+enum Known {
+    /// Listed before the fork.
+    List(Vec<Range<u64>>),
+    /// What this earlier copy lacks.
+    Probe(Copy),
+}
+
+impl Snapshot {
+    /// Forks. When this returns, the copy has the memory of this instant.
+    pub(crate) fn take(folder: &Folder) -> Result<Snapshot, Failure> {
+        let Some(lock) = MarksLock::acquire(Duration::from_secs(5)) else {
+            return Err(Failure::new(
+                "ERR_CORE_BUSY",
+                "Another capture of this process has been putting V8's fork marks back for over 5 seconds. \
+                 Try again when it has ended.",
+            ));
+        };
+        let started = Instant::now();
+        let by_smaps = dontfork::smaps_is_cheaper();
+        let before = Extent::now();
+        let known = if by_smaps {
+            let list = dontfork::list_by_smaps()
+                .map_err(|error| Failure::io(&error, "open", Some("/proc/self/smaps".as_ref())))?;
+            Known::List(list)
+        } else {
+            Known::Probe(Copy::fork(None).map_err(fork_failed)?)
+        };
+        let unmarked = dontfork::unmark_all();
+        let forked = match unmarked {
+            Ok(()) => Copy::fork(folder.fd()).map_err(fork_failed),
+            Err(errno) => Err(dontfork::incomplete(&format!(
+                "the kernel refused madvise(MADV_DOFORK) with {errno:?}"
+            ))),
+        };
+        let pause = started.elapsed();
+        let stirred = before.is_none() || before != Extent::now();
+        let unsettled = Unsettled {
+            lock,
+            known,
+            stirred,
+        };
+        match forked {
+            Ok(copy) => Ok(Snapshot {
+                copy: Arc::new(copy),
+                unsettled,
+                pause,
+            }),
+            Err(failure) => {
+                unsettled.undo();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Puts the marks back and learns what a whole core must hold. Not for the JavaScript thread: it
+    /// reads lists and page maps for some 30 ms per GB. `tick` is called every 20 ms meanwhile.
+    pub(crate) fn settle(self, tick: &mut dyn FnMut()) -> Result<Settled, Failure> {
+        let Snapshot {
+            copy, unsettled, ..
+        } = self;
+        unsettled.settle(&copy, tick)
+    }
+}
+
+impl Unsettled {
+    fn settle(self, copy: &Copy, tick: &mut dyn FnMut()) -> Result<Settled, Failure> {
+        let files = match copy.files(READY, tick) {
+            Ok(files) => files,
+            Err(failure) => {
+                self.undo();
+                return Err(failure);
+            }
+        };
+        let text = match read_all(&files.maps) {
+            Ok(text) if !text.is_empty() => text,
+            _ => {
+                self.undo();
+                return Err(Failure::killed("died before its mappings were read"));
+            }
+        };
+        let then = maps::parse(&text);
+        let marked = match &self.known {
+            Known::List(list) => {
+                let lacking = maps::subtract(list, &maps::joined(&then));
+                let marked = maps::subtract(list, &lacking);
+                if !lacking.is_empty() && !self.stirred {
+                    let _ = dontfork::restore(&marked, &then, Some(&files), tick);
+                    return Err(dontfork::incomplete(&format!(
+                        "{} ranges, the first at {:#x}, are not in the copy",
+                        lacking.len(),
+                        lacking[0].start
+                    )));
+                }
+                marked
+            }
+            Known::Probe(probe) => {
+                let listed = probe.files(READY, tick).and_then(|files| {
+                    read_all(&files.maps).map_err(|error| Failure::io(&error, "read", None))
+                });
+                match listed {
+                    Ok(text) => dontfork::list_by_probe(&then, &maps::parse(&text), self.stirred),
+                    Err(failure) => {
+                        // Somebody killed the probe: what had marks is lost with it. What lies where V8
+                        // maps is marked; its memory is in the copy in any case.
+                        let marked = dontfork::list_by_probe(&then, &[], true);
+                        let _ = dontfork::restore(&marked, &then, Some(&files), tick);
+                        return Err(failure);
+                    }
+                }
+            }
+        };
+        if marked.is_empty() && !dontfork::list_by_smaps().unwrap_or_default().is_empty() {
+            return Err(dontfork::incomplete(
+                "the marks are still on after madvise(MADV_DOFORK)",
+            ));
+        }
+        let heap = dontfork::restore(&marked, &then, Some(&files), tick)
+            .map_err(|error| Failure::io(&error, "open", Some("/proc/self/maps".as_ref())))?;
+        drop(self.lock);
+        Ok(Settled {
+            maps: text,
+            heap,
+            files,
+        })
+    }
+
+    /// Puts the marks back where there is no copy to compare with: this process as it is now stands for it.
+    fn undo(self) {
+        let Ok(text) = fs::read("/proc/self/maps") else {
+            return;
+        };
+        let now = maps::parse(&text);
+        let marked = match self.known {
+            Known::List(list) => list,
+            Known::Probe(probe) => {
+                let listed = probe
+                    .files(READY, &mut || ())
+                    .ok()
+                    .and_then(|files| read_all(&files.maps).ok());
+                let probe = listed.map(|text| maps::parse(&text)).unwrap_or_default();
+                let stirred = self.stirred || probe.is_empty();
+                dontfork::list_by_probe(&now, &probe, stirred)
+            }
+        };
+        let _ = dontfork::restore(&marked, &now, None, &mut || ());
+    }
+}
+
+fn read_all(mut file: &fs::File) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut text = Vec::with_capacity(1 << 16);
+    file.read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn fork_failed(error: std::io::Error) -> Failure {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32));
+    let words = match errno {
+        Errno::EAGAIN => {
+            "The limit on processes is reached (RLIMIT_NPROC, or the pids limit of the container): a capture \
+             needs two more for a moment. Raise it, or wait until there are fewer."
+        }
+        Errno::ENOMEM => {
+            "The kernel does not promise memory for a copy of this process (vm.overcommit_memory=2, or no \
+             memory for page tables). Allow overcommit, or capture while the process is smaller."
+        }
+        other => advice(other),
+    };
+    Failure::system(errno, "fork", None, words)
+}

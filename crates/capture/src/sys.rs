@@ -1,0 +1,135 @@
+//! The few system calls that neither `std` nor `nix` offers in the shape needed here.
+//! Parent side only; everything a forked copy calls is in `child.rs`.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+/// How a raw [`clone_process`] came back.
+pub(crate) enum Cloned {
+    /// In the parent: the copy's pid, and its pidfd where the kernel gives one (5.2 and later).
+    Parent {
+        pid: libc::pid_t,
+        pidfd: Option<OwnedFd>,
+    },
+    /// In the copy.
+    Child,
+}
+
+/// Copies the calling thread's process with the bare system call.
+///
+/// Not `fork(3)`: glibc's wrapper runs atfork handlers, takes locks and rewrites the thread list, so
+/// that gdb shows a phantom thread in the copy's core. Exit signal 0: the copy's end raises no SIGCHLD,
+/// `waitpid(-1)` of libuv or of the application never sees it, and SIGCHLD set to SIG_IGN cannot reap it.
+///
+/// # Safety
+/// In the copy only the calling thread exists, and any lock may be held for ever by a thread that is
+/// not there: nothing but raw system calls on prepared data may follow on [`Cloned::Child`], up to `_exit`.
+pub(crate) unsafe fn clone_process() -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: no CLONE_VM, so the copy has its own memory and may go on using this very stack; the
+    // third argument is where CLONE_PIDFD stores the descriptor (the same place on x86_64 and aarch64).
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::CLONE_PIDFD as libc::c_ulong,
+            0usize,
+            &raw mut pidfd,
+            0usize,
+            0usize,
+        )
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        pid => Ok(Cloned::Parent {
+            pid: pid as libc::pid_t,
+            // SAFETY: the kernel has just made this descriptor for us; kernels before 5.2 ignore the
+            // flag and leave -1.
+            pidfd: (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) }),
+        }),
+    }
+}
+
+/// `madvise(2)` with an advice that only changes whether a mapping is copied by fork.
+pub(crate) fn advise_fork(range: &Range<u64>, copy: bool) -> Result<(), Errno> {
+    let advice = if copy {
+        libc::MADV_DOFORK
+    } else {
+        libc::MADV_DONTFORK
+    };
+    // SAFETY: MADV_DOFORK and MADV_DONTFORK never change what the memory holds or whether it is
+    // mapped, so no reference into the range can be invalidated.
+    let done = unsafe {
+        libc::madvise(
+            range.start as *mut libc::c_void,
+            (range.end - range.start) as usize,
+            advice,
+        )
+    };
+    Errno::result(done).map(drop)
+}
+
+/// SIGKILL, through the pidfd where there is one.
+pub(crate) fn kill(pid: libc::pid_t, pidfd: Option<RawFd>) {
+    if let Some(fd) = pidfd {
+        // SAFETY: plain integers and a null siginfo.
+        let sent = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                fd,
+                libc::SIGKILL,
+                std::ptr::null::<u8>(),
+                0,
+            )
+        };
+        if sent == 0 || Errno::last() == Errno::ESRCH {
+            return;
+        }
+    }
+    // SAFETY: plain integers. The caller holds the copy unreaped, so the pid cannot be anybody else's.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Every signal blocked for the calling thread until this is dropped.
+pub(crate) struct SignalsBlocked {
+    before: libc::sigset_t,
+}
+
+impl SignalsBlocked {
+    pub(crate) fn new() -> Self {
+        // SAFETY: both sets are plain memory filled by the calls; pthread_sigmask only fails on a bad
+        // first argument.
+        unsafe {
+            let mut all: libc::sigset_t = std::mem::zeroed();
+            let mut before: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            SignalsBlocked { before }
+        }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        // SAFETY: puts back the set that `new` read.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            )
+        };
+    }
+}
+
+/// Takes the calling thread out of the way of the service: no signals, lowest CPU priority.
+/// For threads of our own only; a priority once lowered cannot be raised again without privilege.
+pub fn background_thread() {
+    std::mem::forget(SignalsBlocked::new());
+    // SAFETY: plain integers; on Linux a thread id is a valid PRIO_PROCESS target and 0 is the caller.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}

@@ -1,0 +1,222 @@
+'use strict'
+
+const diagnostics = require('node:diagnostics_channel')
+const { resolve } = require('node:path')
+const { AsyncResource } = require('node:async_hooks')
+const { isMainThread } = require('node:worker_threads')
+const { debuglog } = require('node:util')
+
+const debug = debuglog('stillcore')
+const channels = {
+  start: diagnostics.channel('stillcore:capture:start'),
+  end: diagnostics.channel('stillcore:capture:end'),
+  error: diagnostics.channel('stillcore:capture:error'),
+}
+
+const MINUTES = 60_000
+const DEFAULTS = { timeout: 10 * MINUTES, stallTimeout: 1 * MINUTES }
+
+// --- the binary ----------------------------------------------------------------------------------
+
+// The module loads everywhere, so that one code base runs everywhere; it is the calls that fail.
+const loaded = find()
+
+if (loaded.native) {
+  loaded.owner = loaded.native.register()
+  // A pool thread that waits for a copy would make process.exit() wait with it, and an end without
+  // this would leave its folder to the next capture.
+  if (isMainThread) process.once('exit', () => loaded.native.endAll(2000))
+}
+
+function load() {
+  if (loaded.error) throw loaded.error
+  return loaded
+}
+
+function find() {
+  const platform = `${process.platform}-${process.arch}`
+  if (process.platform !== 'linux') {
+    return { error: unsupported(`${platform}: cores of a live process can be taken on Linux only`) }
+  }
+  const tried = []
+  for (const triple of [`${platform}-gnu`, `${platform}-musl`]) {
+    for (const name of [`./stillcore.${triple}.node`, `stillcore-${triple}`]) {
+      try {
+        return { native: require(name) }
+      } catch (error) {
+        // "Cannot find module" comes with a stack of requires; its first line says it all.
+        tried.push(`${name}: ${error.message.split('\n')[0]}`)
+      }
+    }
+  }
+  return {
+    error: unsupported(
+      `${platform} here: no binary loads. Install the package stillcore-${platform}-gnu (an optional ` +
+        `dependency: was npm told to omit those?), or build it in a clone with Rust: npm install. ` +
+        `Tried ${tried.join('; ')}`,
+    ),
+  }
+}
+
+function unsupported(what) {
+  return Object.assign(new Error(`stillcore does not support ${what}`), { code: 'ERR_UNSUPPORTED_PLATFORM' })
+}
+
+// --- arguments -----------------------------------------------------------------------------------
+
+function invalid(kind, name, expected, value) {
+  const shown = typeof value === 'string' ? `'${value}'` : typeof value === 'object' && value ? 'an object' : String(value)
+  const message = `The "${name}" argument must be ${expected}. Received ${shown}`
+  return Object.assign(new TypeError(message), { code: `ERR_INVALID_ARG_${kind}` })
+}
+
+function checkOptions(options) {
+  if (options === undefined) options = {}
+  if (options === null || typeof options !== 'object' || Array.isArray(options)) {
+    throw invalid('TYPE', 'options', 'an object', options)
+  }
+  const { directory, signal } = options
+  if (directory !== undefined) {
+    if (typeof directory !== 'string') throw invalid('TYPE', 'options.directory', 'a string', directory)
+    if (directory === '' || directory.includes('\0')) {
+      throw invalid('VALUE', 'options.directory', 'a path: not empty, and without null bytes', directory)
+    }
+  }
+  if (signal !== undefined) {
+    if (signal === null || typeof signal !== 'object' || typeof signal.aborted !== 'boolean') {
+      throw invalid('TYPE', 'options.signal', 'an AbortSignal', signal)
+    }
+  }
+  const checked = { directory, signal }
+  for (const name of Object.keys(DEFAULTS)) {
+    const value = options[name] ?? DEFAULTS[name]
+    if (typeof value !== 'number') throw invalid('TYPE', `options.${name}`, 'a number of milliseconds', value)
+    if (!(value > 0)) throw invalid('VALUE', `options.${name}`, 'more than 0 milliseconds', value)
+    checked[name] = value
+  }
+  return checked
+}
+
+function directoryOf({ directory }) {
+  return resolve(directory || process.env.STILLCORE_DIRECTORY || process.report?.directory || process.cwd())
+}
+
+// --- errors --------------------------------------------------------------------------------------
+
+function errorOf({ code, message, errno, syscall, path }, signal) {
+  if (code === 'ABORT_ERR') return abortError(signal)
+  const error = new Error(message)
+  // In the order in which Node's own errors have them.
+  if (errno !== undefined) error.errno = errno
+  error.code = code
+  if (syscall !== undefined) error.syscall = syscall
+  if (path !== undefined) error.path = path
+  return error
+}
+
+function abortError(signal) {
+  const error = new Error('The operation was aborted', { cause: signal?.reason })
+  error.name = 'AbortError'
+  error.code = 'ABORT_ERR'
+  return error
+}
+
+function refusal(directory) {
+  if (process.env.STILLCORE_DISABLE === '1') {
+    return Object.assign(
+      new Error('Captures are switched off in this process: STILLCORE_DISABLE=1 is set in its environment'),
+      { code: 'ERR_CORE_DISABLED' },
+    )
+  }
+  if (process.permission && !process.permission.has('fs.write', directory)) {
+    const message =
+      `Access to this API has been restricted: Node's permission model allows no writing in '${directory}'. ` +
+      `Start node with --allow-fs-write=${directory}, or name another directory`
+    return Object.assign(new Error(message), {
+      code: 'ERR_ACCESS_DENIED',
+      permission: 'FileSystemWrite',
+      resource: directory,
+    })
+  }
+}
+
+// --- captures ------------------------------------------------------------------------------------
+
+/** Begins a capture; the fork has happened when this returns. `done(error, path)` comes later, once. */
+function begin(what, options, done) {
+  const { signal } = options
+  if (signal?.aborted) return process.nextTick(done, abortError(signal))
+
+  const event = { what, directory: undefined, pid: process.pid }
+  const finished = (error, path) => {
+    if (error) {
+      debug('%s failed: %s', what, error.message)
+      channels.error.publish({ ...event, error })
+      done(error)
+    } else {
+      debug('%s done: %s', what, path)
+      channels.end.publish({ ...event, path })
+      done(null, path)
+    }
+  }
+  let answer
+  let onAbort
+  try {
+    const { native, owner } = load()
+    event.directory = directoryOf(options)
+    const refused = refusal(event.directory)
+    if (refused) throw refused
+    channels.start.publish(event)
+    answer = native.begin(
+      {
+        directory: event.directory,
+        archive: what === 'archive',
+        timeout: options.timeout,
+        stallTimeout: options.stallTimeout,
+        owner,
+        onPool: isMainThread && !hasOnePoolThread(),
+        node: process.version,
+        v8: process.versions.v8,
+        arch: process.arch,
+      },
+      ({ failure, path, steps }) => {
+        if (onAbort) signal.removeEventListener('abort', onAbort)
+        for (const { name, at } of steps) debug('%s #%d: %s after %s ms', what, answer.id, name, at.toFixed(1))
+        // Out of the native callback: what `done` throws is then an uncaught exception like any other.
+        process.nextTick(finished, failure ? errorOf(failure, signal) : null, path)
+      },
+    )
+    if (answer.failure) throw errorOf(answer.failure, signal)
+  } catch (error) {
+    return process.nextTick(finished, error)
+  }
+  debug('%s #%d begun in %s, the forks took %s ms', what, answer.id, event.directory, answer.pause.toFixed(1))
+  if (signal) {
+    onAbort = () => loaded.native.abort(answer.id)
+    signal.addEventListener('abort', onAbort, { once: true })
+  }
+}
+
+// Of one thread none may be kept: DNS and files would wait for the capture. libuv takes what is no number for 1.
+function hasOnePoolThread() {
+  const size = process.env.UV_THREADPOOL_SIZE
+  return size !== undefined && !(Number.parseInt(size, 10) > 1)
+}
+
+function api(what) {
+  return function (options, callback) {
+    if (typeof options === 'function') [options, callback] = [undefined, options]
+    if (callback === undefined) {
+      return new Promise((fulfil, reject) => {
+        begin(what, checkOptions(options), (error, path) => (error ? reject(error) : fulfil(path)))
+      })
+    }
+    if (typeof callback !== 'function') throw invalid('TYPE', 'callback', 'a function', callback)
+    begin(what, checkOptions(options), AsyncResource.bind(callback, 'STILLCORE'))
+  }
+}
+
+const createCore = api('core')
+const collectCore = api('archive')
+
+module.exports = { createCore, collectCore }
