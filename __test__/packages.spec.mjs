@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFil
 import { basename, join } from 'node:path';
 import test, { after, before } from 'node:test';
 import { promisify } from 'node:util';
+import { list } from 'tar';
 import { buildRelease, NoToolchain } from '../scripts/build-release.mjs';
 import { pack } from '../scripts/pack.mjs';
 import { hostPlatform, manifest, output, root } from '../scripts/workspace.mjs';
@@ -48,7 +49,11 @@ async function install(into, tarballs, ...options) {
   });
 }
 
-const filesIn = (tarball) => output('tar', ['-tzf', tarball]).trim().split('\n').map((name) => name.replace('package/', '')).sort();
+function filesIn(tarball) {
+  const names = [];
+  list({ file: tarball, sync: true, onReadEntry: (entry) => names.push(entry.path.replace('package/', '')) });
+  return names.sort();
+}
 
 test('the published addon loads wherever Node does: glibc 2.28 is enough', (t) => {
   if (unreleased) return t.skip(unreleased);

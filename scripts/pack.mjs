@@ -10,8 +10,8 @@ import { buildRelease } from './build-release.mjs';
 import { cache, Failure, isProgram, main, manifest, npm, platforms, readJson, root } from './workspace.mjs';
 
 /**
- * Packs the main package and one for each platform into `folder`, and gives the paths of the tarballs.
- * `binaries` says where each platform's addon is: { 'stillcore-linux-x64-gnu': path }.
+ * Packs the main package, and one for each platform that has a binary, into `folder`; gives the tarballs' paths.
+ * `binaries` says where those are: { 'stillcore-linux-x64-gnu': path }.
  */
 export function pack(folder, binaries) {
   const staging = mkdtempSync(join(tmpdir(), 'stillcore-pack-'));
@@ -19,8 +19,9 @@ export function pack(folder, binaries) {
     mkdirSync(folder, { recursive: true });
     return {
       main: packFolder(stageMain(join(staging, 'main')), folder),
-      platforms: platforms.map((platform) =>
-        packFolder(stagePlatform(join(staging, platform.name), platform, binaries[platform.package]), folder)),
+      platforms: platforms
+        .filter((platform) => binaries[platform.package])
+        .map((platform) => packFolder(stagePlatform(join(staging, platform.name), platform, binaries[platform.package]), folder)),
     };
   } finally {
     rmSync(staging, { recursive: true, force: true });
