@@ -41,7 +41,8 @@ async function main() {
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => service.stop().then(() => process.exit(1)))
   let load
   try {
-    load = new Load({ port: service.port })
+    // A busy service, but not one that has no CPU left for anything else.
+    load = new Load({ port: service.port, wait: 2 })
     await sleep(500)
     const before = await window(service, load, () => sleep(SECONDS_BEFORE * 1000))
     console.log('Taking a core while it serves ...')

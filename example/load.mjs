@@ -1,6 +1,8 @@
-// A small load generator: keep-alive connections to loopback, each sending one request after another.
+// A small load generator: keep-alive connections to loopback, each sending one request after another,
+// `wait` ms after the answer (default: at once, which takes all the CPU there is).
 
 import { Agent, get } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export class Load {
   #agent
@@ -9,19 +11,20 @@ export class Load {
   #since = performance.now()
   #running
 
-  constructor({ port, path = '/', connections = 8 }) {
+  constructor({ port, path = '/', connections = 8, wait = 0 }) {
     this.#agent = new Agent({ keepAlive: true, maxSockets: connections })
     const options = { host: '127.0.0.1', port, path, agent: this.#agent }
-    this.#running = Promise.all(Array.from({ length: connections }, () => this.#client(options)))
+    this.#running = Promise.all(Array.from({ length: connections }, () => this.#client(options, wait)))
     // Told to whoever awaits stop().
     this.#running.catch(() => {})
   }
 
-  async #client(options) {
+  async #client(options, wait) {
     while (!this.#stopped) {
       const start = performance.now()
       await request(options)
       this.#milliseconds.push(performance.now() - start)
+      if (wait) await sleep(wait)
     }
   }
 
