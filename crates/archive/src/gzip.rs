@@ -257,14 +257,16 @@ impl<W: Write> GzipWriter<W> {
     }
 
     fn emit(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.gathered.len() + bytes.len() > GATHER {
-            self.write_gathered()?;
+        if self.gathered.len() + bytes.len() <= GATHER {
+            self.gathered.extend_from_slice(bytes);
+            return Ok(());
         }
-        if bytes.len() >= GATHER / 2 {
+        self.write_gathered()?;
+        if bytes.len() < GATHER / 2 {
+            self.gathered.extend_from_slice(bytes);
+        } else {
             self.out.write_all(bytes)?;
             self.written += bytes.len() as u64;
-        } else {
-            self.gathered.extend_from_slice(bytes);
         }
         Ok(())
     }
