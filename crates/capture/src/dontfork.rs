@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ const ADDRESSES: Range<u64> = 0x10000..0xffff_ffff_f000;
 /// V8 maps its heap in units of this size, on multiples of it.
 const UNIT: u64 = 256 * 1024;
 
+/// glibc maps the heaps of its malloc arenas in units of this size.
+const ARENA: u64 = 64 << 20;
+
 const PAGE: u64 = 4096;
 
 // --- the lock ------------------------------------------------------------------------------------
@@ -43,6 +47,9 @@ const PAGE: u64 = 4096;
 /// and a capture from another thread would take that for a process without marks. It is taken on the
 /// JavaScript thread and given back by the keeper, hence no `MutexGuard`.
 static MARKS: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+
+/// Counts how often that lock was taken.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// The right to change marks. Dropping it lets the next capture go on.
 pub(crate) struct MarksLock(());
@@ -59,6 +66,7 @@ impl MarksLock {
             return None;
         }
         *guard = true;
+        GENERATION.fetch_add(1, Ordering::SeqCst);
         Some(MarksLock(()))
     }
 }
@@ -197,24 +205,47 @@ pub(crate) fn list_by_smaps() -> io::Result<Vec<Range<u64>>> {
     Ok(maps::flagged(&text, b"dc"))
 }
 
+/// What had marks when last that was known for sure.
+static KNOWN: Mutex<Vec<Range<u64>>> = Mutex::new(Vec::new());
+
+fn known() -> Vec<Range<u64>> {
+    KNOWN
+        .lock()
+        .unwrap_or_else(|poison| poison.into_inner())
+        .clone()
+}
+
+pub(crate) fn set_known(marked: &[Range<u64>]) {
+    *KNOWN.lock().unwrap_or_else(|poison| poison.into_inner()) = marked.to_vec();
+}
+
 /// The marked ranges as the difference between a copy and the probe made before it.
 ///
 /// `stirred`: other threads mapped memory in between (its extent changed), so that a mapping born
-/// between the two forks looks like one that was left out of the first. Then only what looks like V8's
-/// counts: a mark that is missing costs a little speed in later spawns, a mark on a foreign mapping
-/// would take it from every later fork.
+/// between the two forks looks like one that was left out of the first. Then only what had a mark before
+/// or looks like V8's counts: a mark that is missing costs a little speed in later spawns, a mark on a
+/// foreign mapping would take that from every later fork.
 pub(crate) fn list_by_probe(copy: &[Mapping], probe: &[Mapping], stirred: bool) -> Vec<Range<u64>> {
-    let mut marked = maps::subtract(&maps::joined(copy), &maps::joined(probe));
+    let marked = maps::subtract(&maps::joined(copy), &maps::joined(probe));
     if stirred {
-        marked.retain(|range| {
-            range.start % UNIT == 0
-                && copy
-                    .iter()
-                    .filter(|mapping| overlap(&mapping.range, range).is_some())
-                    .all(Mapping::is_private_anonymous)
-        });
+        believable(&marked, copy, &known())
+    } else {
+        marked
     }
-    marked
+}
+
+fn believable(marked: &[Range<u64>], copy: &[Mapping], known: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut doubtful = maps::subtract(marked, known);
+    doubtful.retain(|range| {
+        let mut private = true;
+        for_each_overlap(std::slice::from_ref(range), copy, |_, mapping| {
+            private &= mapping.is_private_anonymous();
+        });
+        // glibc reserves whole arenas for its threads, and they too lie on multiples of V8's unit.
+        let arena = range.start % ARENA == 0 && range.end % ARENA == 0;
+        !private || range.start % UNIT != 0 || arena
+    });
+    maps::subtract(marked, &doubtful)
 }
 
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
@@ -436,10 +467,21 @@ mod tests {
             "1000-2000 rw-p 00000000 00:00 0 \n\
              5000-6000 rw-p 00000000 00:00 0 \n\
              40000-80000 rw-p 00000000 00:00 0 \n\
-             c0000-100000 r--p 00000000 fe:00 12 /data\n",
+             c0000-100000 r--p 00000000 fe:00 12 /data\n\
+             4000000-4100000 rw-p 00000000 00:00 0 \n\
+             4100000-8000000 ---p 00000000 00:00 0 \n",
         );
-        let quiet = list_by_probe(&copy, &probe, false);
-        assert_eq!(quiet, [0x5000..0x6000, 0x40000..0x80000, 0xc0000..0x100000]);
-        assert_eq!(list_by_probe(&copy, &probe, true), quiet[1..2]);
+        let all = list_by_probe(&copy, &probe, false);
+        assert_eq!(
+            all,
+            [
+                0x5000..0x6000,
+                0x40000..0x80000,
+                0xc0000..0x100000,
+                ARENA..2 * ARENA
+            ]
+        );
+        assert_eq!(believable(&all, &copy, &[]), all[1..2]);
+        assert_eq!(believable(&all, &copy, &[0x4000..0x6000]), all[..2]);
     }
 }

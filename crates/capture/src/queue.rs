@@ -290,12 +290,17 @@ pub fn begin(
     let groups = Groups::of_this_process();
     check_memory(&groups)?;
     let folder = Folder::create(directory)?;
-    wake_keeper().map_err(|error| Failure::io(&error, "clone", None))?;
     let kills_before = groups.kills();
     let snapshot = Snapshot::take(&folder)?;
     let pause = snapshot.pause;
 
     let mut queue = queue();
+    // After the fork: a thread that is just starting maps memory, between the probe and the copy.
+    if let Err(error) = wake_keeper(&mut queue) {
+        drop(queue);
+        snapshot.undo();
+        return Err(Failure::io(&error, "clone", None));
+    }
     queue.last_id += 1;
     let capture = Arc::new(Capture {
         id: queue.last_id,
@@ -524,8 +529,7 @@ fn no_file() -> Failure {
 
 // --- the keeper ----------------------------------------------------------------------------------
 
-fn wake_keeper() -> io::Result<()> {
-    let mut queue = queue();
+fn wake_keeper(queue: &mut Queue) -> io::Result<()> {
     if !queue.has_keeper {
         std::thread::Builder::new()
             .name("stillcore-keep".into())
@@ -548,7 +552,7 @@ fn keep() {
             capture.changed.notify_all();
             continue;
         }
-        if guard.waiting.is_empty() && guard.running.is_none() && guard.reserved == 0 {
+        if guard.waiting.is_empty() && guard.running.is_none() {
             guard.has_keeper = false;
             return;
         }

@@ -61,7 +61,6 @@ impl Snapshot {
         };
         let started = Instant::now();
         let by_smaps = dontfork::smaps_is_cheaper();
-        let before = Extent::now();
         let known = if by_smaps {
             let list = dontfork::list_by_smaps()
                 .map_err(|error| Failure::io(&error, "open", Some("/proc/self/smaps".as_ref())))?;
@@ -69,6 +68,7 @@ impl Snapshot {
         } else {
             Known::Probe(Copy::fork(None).map_err(fork_failed)?)
         };
+        let before = Extent::now();
         let unmarked = dontfork::unmark_all();
         let forked = match unmarked {
             Ok(()) => Copy::fork(folder.fd()).map_err(fork_failed),
@@ -94,6 +94,11 @@ impl Snapshot {
                 Err(failure)
             }
         }
+    }
+
+    /// Puts the marks back where nothing came of the capture; the copy dies.
+    pub(crate) fn undo(self) {
+        self.unsettled.undo();
     }
 
     /// Puts the marks back and learns what a whole core must hold. Not for the JavaScript thread: it
@@ -160,6 +165,7 @@ impl Unsettled {
         }
         let heap = dontfork::restore(&marked, &then, Some(&files), tick)
             .map_err(|error| Failure::io(&error, "open", Some("/proc/self/maps".as_ref())))?;
+        dontfork::set_known(&marked);
         drop(self.lock);
         Ok(Settled {
             maps: text,
