@@ -229,13 +229,24 @@ unsafe fn report(socket: c_int, step: Step, errno: i32, files: &[Option<c_int>; 
             header.msg_control = (&raw mut control).cast::<c_void>();
             header.msg_controllen = core::mem::size_of::<Control>() as _;
         }
-        let _ = call(
-            libc::SYS_sendmsg,
-            socket as usize,
-            &raw const header as usize,
-            libc::MSG_NOSIGNAL as usize,
-            0,
-        );
+        let send = |header: &libc::msghdr| {
+            call(
+                libc::SYS_sendmsg,
+                socket as usize,
+                &raw const *header as usize,
+                libc::MSG_NOSIGNAL as usize,
+                0,
+            )
+        };
+        if send(&header).is_err() {
+            // Passing descriptors may be refused; then say at least that.
+            (*part.iov_base.cast::<Report>()).files = 0;
+            header.msg_control = core::ptr::null_mut();
+            header.msg_controllen = 0;
+            if send(&header).is_err() {
+                exit(4);
+            }
+        }
     }
 }
 

@@ -418,12 +418,7 @@ pub fn drain() {
     while let Some(capture) = next() {
         // A panic in here must not take the queue with it.
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&capture)));
-        let result = ran.unwrap_or_else(|_| {
-            Err(Failure::new(
-                "ERR_CORE_INTERNAL",
-                "stillcore itself failed while it finished the core. Nothing is left on disk; please report it.",
-            ))
-        });
+        let result = ran.unwrap_or_else(|_| Err(internal()));
         let result = result.map_err(|failure| {
             let verdict = capture.state().verdict.take();
             capture.clear();
@@ -518,6 +513,14 @@ fn judge(capture: &Capture, ended: Ended) -> Result<(), Failure> {
     }
 }
 
+fn internal() -> Failure {
+    Failure::new(
+        "ERR_CORE_INTERNAL",
+        "stillcore itself failed in this capture. Nothing is left on disk and the service is not touched; please \
+         report it.",
+    )
+}
+
 fn no_file() -> Failure {
     Failure::new(
         "ERR_CORE_PATTERN",
@@ -546,7 +549,8 @@ fn keep() {
         let mut guard = queue();
         if let Some((capture, snapshot)) = guard.unsettled.pop_front() {
             drop(guard);
-            let settled = snapshot.settle(&mut look);
+            let settle = std::panic::AssertUnwindSafe(|| snapshot.settle(&mut look));
+            let settled = std::panic::catch_unwind(settle).unwrap_or_else(|_| Err(internal()));
             capture.step("settled");
             capture.state().settled = Some(settled);
             capture.changed.notify_all();
