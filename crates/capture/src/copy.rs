@@ -221,12 +221,10 @@ impl Copy {
     pub(crate) fn wait(&self, status: Option<&File>) -> Ended {
         // __WALL: a child whose exit signal is not SIGCHLD is invisible without it.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
+        // By pid: nobody else can have it as long as the copy is not reaped, and every kernel knows it.
+        let id = || Id::Pid(Pid::from_raw(self.pid));
         let ended = loop {
-            let id = match &self.pidfd {
-                Some(fd) => Id::PIDFd(fd.as_fd()),
-                None => Id::Pid(Pid::from_raw(self.pid)),
-            };
-            match waitid(id, flags | WaitPidFlag::WNOWAIT) {
+            match waitid(id(), flags | WaitPidFlag::WNOWAIT) {
                 Err(Errno::EINTR) => {}
                 other => break other,
             }
@@ -237,7 +235,7 @@ impl Copy {
             .lock()
             .unwrap_or_else(|poison| poison.into_inner());
         if !*reaped {
-            let _ = waitid(Id::Pid(Pid::from_raw(self.pid)), flags);
+            let _ = waitid(id(), flags);
             *reaped = true;
         }
         match ended {
