@@ -259,3 +259,73 @@ pub(crate) fn archive_path(path: &Path) -> Option<Vec<u8>> {
 pub(crate) fn path_text(path: &Path) -> String {
     lossy(path.as_os_str().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_is_listed_once_with_all_its_mappings() {
+        let maps = b"\
+00400000-00401000 r--p 00000000 08:01 10                         /usr/bin/node
+00401000-00500000 r-xp 00001000 08:01 10                         /usr/bin/node
+01000000-01100000 rw-p 00000000 00:00 0                          [heap]
+7f0000000000-7f0000100000 rw-p 00000000 00:00 0 
+7f0000200000-7f0000201000 rw-s 00000000 00:0f 5                  anon_inode:[io_uring]
+7f0000300000-7f0000301000 rw-s 00000000 00:01 6                  /memfd:name (deleted)
+7f0000400000-7f0000401000 r-xp 00002000 08:01 11                 /srv/my app/a\\b\\012c.node
+7f0000402000-7f0000403000 r--p 00000000 08:01 11                 /srv/my app/a\\b\\012c.node
+7f0000500000-7f0000501000 r-xp 00000000 08:01 12                 /lib/x.so (deleted)
+7f0000600000-7f0000601000 r-xp 00000000 08:01 13                 /lib/x.so
+7ffff0000000-7ffff0002000 r-xp 00000000 00:00 0                  [vdso]
+ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0          [vsyscall]
+";
+        let files = mapped_files(maps);
+        let names: Vec<_> = files
+            .iter()
+            .map(|file| (path_text(&file.path), file.deleted))
+            .collect();
+        let expected = [
+            ("/usr/bin/node", false),
+            ("/memfd:name", true),
+            ("/srv/my app/a\\b\nc.node", false),
+            ("/lib/x.so", true),
+            ("/lib/x.so", false),
+        ];
+        assert_eq!(
+            names,
+            expected.map(|(name, deleted)| (name.to_owned(), deleted))
+        );
+        assert_eq!(files[0].ranges, [0x400000..0x401000, 0x401000..0x500000]);
+        assert_eq!((files[0].dev, files[0].inode), ((8, 1), 10));
+        assert_eq!(files[2].first, Some(0x7f0000402000..0x7f0000403000));
+    }
+
+    #[test]
+    fn nonsense_is_passed_over() {
+        let line = b"00400000-00401000 r--p 00000000 08:01 10 /usr/bin/node";
+        for cut in 0..line.len() {
+            assert!(mapped_files(&line[..cut]).len() <= 1);
+        }
+        assert_eq!(
+            mapped_files(b"2-1 r--p 0 0:0 1 /x\n\xff\xff - - - -\n1-2 r--p 0 0 1 /x\n"),
+            []
+        );
+    }
+
+    #[test]
+    fn a_path_stays_below_the_top_folder_and_away_from_its_entries() {
+        let place = |path: &str| archive_path(Path::new(path)).map(|path| lossy(&path));
+        for (path, expected) in [
+            ("/usr/lib/x.so", Some("usr/lib/x.so")),
+            ("/core-service/x.node", Some("rootfs/core-service/x.node")),
+            ("/core", Some("rootfs/core")),
+            ("/manifest.json", Some("rootfs/manifest.json")),
+            ("/app/core/x.so", Some("app/core/x.so")),
+            ("//a/./../../b", Some("a/b")),
+            ("/..", None),
+        ] {
+            assert_eq!(place(path).as_deref(), expected);
+        }
+    }
+}

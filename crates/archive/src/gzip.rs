@@ -162,6 +162,7 @@ impl<W: Write> GzipWriter<W> {
         while !self.under_way.is_empty() {
             self.drain_one()?;
         }
+        self.check_sound()?;
         let crc = self.crc.clone().finalize();
         let mut end = [0; 10];
         end[..2].copy_from_slice(&END);
@@ -212,15 +213,21 @@ impl<W: Write> GzipWriter<W> {
 
     /// Queues a piece in order, and writes out the oldest when there are enough.
     fn append(&mut self, piece: Piece) -> io::Result<()> {
-        if self.failed {
-            return Err(io::Error::other(
-                "an earlier write of this gzip stream failed",
-            ));
-        }
+        self.check_sound()?;
         self.blocks += usize::from(matches!(piece, Piece::Compressed(_)));
         self.under_way.push_back(piece);
         while self.blocks >= self.limit || self.under_way.len() >= MAX_PIECES {
             self.drain_one()?;
+        }
+        Ok(())
+    }
+
+    /// After a failure a part of the stream is missing, and nothing must look whole.
+    fn check_sound(&self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other(
+                "an earlier write of this gzip stream failed",
+            ));
         }
         Ok(())
     }
