@@ -70,7 +70,7 @@ fn empty_input_is_a_whole_member() {
 
 #[test]
 fn any_mix_of_writes_blocks_and_zeros_comes_back() {
-    for seed in 1..25 {
+    for seed in 1..16 {
         let mut random = Random(seed);
         let threads = random.below(4) as usize;
         let level = 1 + random.below(6) as u32;
@@ -82,10 +82,10 @@ fn any_mix_of_writes_blocks_and_zeros_comes_back() {
             },
         );
         let mut expected = Vec::new();
-        for _ in 0..random.below(40) {
+        for _ in 0..random.below(16) {
             match random.below(5) {
                 0 => {
-                    let n = random.below(2 << 20);
+                    let n = random.below(1 << 20);
                     gzip.zeros(n).unwrap();
                     expected.resize(expected.len() + n as usize, 0);
                 }
@@ -99,7 +99,7 @@ fn any_mix_of_writes_blocks_and_zeros_comes_back() {
                     expected.extend_from_slice(&bytes);
                 }
                 2 => {
-                    let size = random.below(3 * BLOCK_SIZE as u64) as usize;
+                    let size = random.below(BLOCK_SIZE as u64 * 5 / 4) as usize;
                     let bytes = random.bytes(size);
                     gzip.write_all(&bytes).unwrap();
                     expected.extend_from_slice(&bytes);
@@ -123,9 +123,9 @@ fn incompressible_and_zero_blocks_in_turn_keep_their_order() {
     let mut random = Random(7);
     let mut expected = Vec::new();
     let mut gzip = GzipWriter::new(Vec::new(), &options(2));
-    for i in 0..40_usize {
+    for i in 0..14_usize {
         // Compressed sizes around the size up to which pieces are gathered.
-        let noise: Vec<u8> = (0..1000 * i).map(|_| random.next() as u8).collect();
+        let noise: Vec<u8> = (0..5000 * i).map(|_| random.next() as u8).collect();
         let mut bytes = noise;
         bytes.resize(BLOCK_SIZE, 0);
         gzip.write_all(&bytes).unwrap();
@@ -148,19 +148,19 @@ fn gigabytes_of_zeros_cost_a_thousandth_and_the_length_wraps() {
     assert_eq!(stored, (size + 3) as u32);
 
     let mut gzip = GzipWriter::new(Vec::new(), &options(1));
-    gzip.zeros(50_000_001).unwrap();
-    assert!(decode(&gzip.finish().unwrap()) == vec![0; 50_000_001]);
+    gzip.zeros(5_000_001).unwrap();
+    assert!(decode(&gzip.finish().unwrap()) == vec![0; 5_000_001]);
 }
 
 #[test]
 fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
     let mut gzip = GzipWriter::new(Vec::new(), &options(1));
-    for _ in 0..1000 {
+    for _ in 0..50 {
         gzip.write_all(b"x").unwrap();
         gzip.zeros(MIN_ZEROS - 1).unwrap();
     }
     let packed = gzip.finish().unwrap();
-    assert_eq!(decode(&packed).len() as u64, 1000 * MIN_ZEROS);
+    assert_eq!(decode(&packed).len() as u64, 50 * MIN_ZEROS);
 }
 
 #[test]

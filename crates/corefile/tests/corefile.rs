@@ -1,4 +1,5 @@
 //! Small cores, built here by hand, and what is made of them.
+#![allow(clippy::single_range_in_vec_init)] // a list of one range is meant
 
 use std::fs::File;
 use std::io::Write;
