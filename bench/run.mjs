@@ -7,8 +7,8 @@
 //   memory     extra peak RSS of the service
 //   spawn      child_process.spawnSync before and after a capture
 //
-// Without a section: all of them, FULL_RUN on 2 CPUs, with 12 GB of memory and 12 GB of room in
-// TMPDIR. --quick: 100 MB and few repetitions, about a minute; good to see that everything runs,
+// Without a section: all of them, about 20 minutes on 2 CPUs, with 12 GB of memory and 12 GB of room
+// in TMPDIR. --quick: 100 MB and few repetitions, about a minute; good to see that everything runs,
 // not to quote. NODE=path measures that Node. Figures are medians. They also go, with every single
 // measurement, to bench/results/<name>.json. Leave the machine alone meanwhile.
 

@@ -73,7 +73,11 @@ const tasks = {
     const native = loadNative()
     native.prepare()
     await sleep(SETTLE)
-    return watch(() => native.bareFork())
+    try {
+      return await watch(() => native.bareFork())
+    } finally {
+      native.restore()
+    }
   },
 
   // One createCore, its core deleted: { callMs, gapMs, longestMs, doneMs }.

@@ -38,7 +38,7 @@ async function main() {
 
   console.log(`Starting example/server.js with ${HEAP_MB} MB of heap ...`)
   const service = await Service.start({ HEAP_MB, STILLCORE_DIRECTORY: directory, STILLCORE_MARKER_SEED: seed })
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => service.stop().then(() => process.exit(1)))
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
   let load
   try {
     // A busy service, but not one that has no CPU left for anything else.

@@ -24,6 +24,10 @@ export class Service {
       env: { ...process.env, PORT: '0', ADMIN_PORT: '0', STILLCORE_ADMIN_TOKEN: token, ...strings(env) },
       stdio: ['ignore', 'pipe', 'inherit'],
     })
+    // Whatever becomes of us, the service does not stay behind.
+    const kill = () => child.kill('SIGKILL')
+    process.once('exit', kill)
+    child.once('exit', () => process.off('exit', kill))
     onSpawn?.(child.pid)
     const ended = once(child, 'exit').then(([code, signal]) => {
       throw new Error(`example/server.js ended before it was ready: ${signal ?? `exit code ${code}`}`)

@@ -12,6 +12,7 @@ use napi_derive::napi;
 type Range = (usize, usize);
 
 static RANGES: Mutex<Vec<Range>> = Mutex::new(Vec::new());
+static CHILD: Mutex<Option<libc::pid_t>> = Mutex::new(None);
 
 /// Remembers which mappings are `MADV_DONTFORK` (`dc` in smaps); gives how many there are.
 #[napi]
@@ -22,21 +23,29 @@ pub fn prepare() -> napi::Result<u32> {
     Ok(count)
 }
 
-/// Marks them `MADV_DOFORK`, forks a child that exits at once, and puts the marks back.
-/// Gives the milliseconds that the marking and the fork took.
+/// Marks them `MADV_DOFORK` and forks a child that exits at once. Gives the milliseconds that took.
+/// [`restore`] must follow.
 #[napi]
 pub fn bare_fork() -> napi::Result<f64> {
     let ranges = RANGES.lock().unwrap();
     let start = Instant::now();
-    let marked = do_fork(&ranges);
-    let child = marked.and_then(|()| fork());
+    let child = do_fork(&ranges).and_then(|()| fork());
     let elapsed = start.elapsed();
-    let reaped = child.and_then(reap);
-    for &range in ranges.iter() {
+    *CHILD.lock().unwrap() = Some(child?);
+    Ok(elapsed.as_secs_f64() * 1000.0)
+}
+
+/// Reaps the child and puts the marks back. Apart, so that it is in none of the figures: a capture
+/// can do that on another thread.
+#[napi]
+pub fn restore() -> napi::Result<()> {
+    for &range in RANGES.lock().unwrap().iter() {
         advise(range, libc::MADV_DONTFORK)?;
     }
-    reaped?;
-    Ok(elapsed.as_secs_f64() * 1000.0)
+    if let Some(child) = CHILD.lock().unwrap().take() {
+        reap(child)?;
+    }
+    Ok(())
 }
 
 /// The ranges of a smaps text whose `VmFlags` hold `dc`.
