@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The least memory that must stay free, however small the group.
 const LEAST_RESERVE: u64 = 256 << 20;
@@ -52,8 +53,11 @@ enum Version {
 impl Groups {
     /// The groups of this process; none where the memory controller is not mounted.
     pub fn of_this_process() -> Groups {
+        // Where the controllers are mounted does not change under a process, and on a host the list is long.
+        static MOUNTS: OnceLock<String> = OnceLock::new();
+        let mounts =
+            MOUNTS.get_or_init(|| fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let reserve = std::env::var(RESERVE)
             .ok()
             .and_then(|bytes| bytes.trim().parse().ok());

@@ -135,7 +135,8 @@ struct Capture {
     timeout: Duration,
     stall_timeout: Duration,
     groups: Groups,
-    kills_before: u64,
+    /// How often the kernel had killed in the group when the copy was settled.
+    kills_before: AtomicU64,
     copy: Arc<Copy>,
     monitor: Monitor,
     steps: Mutex<Vec<(&'static str, f64)>>,
@@ -290,7 +291,6 @@ pub fn begin(
     let groups = Groups::of_this_process();
     check_memory(&groups)?;
     let folder = Folder::create(directory)?;
-    let kills_before = groups.kills();
     let snapshot = Snapshot::take(&folder)?;
     let pause = snapshot.pause;
 
@@ -310,7 +310,7 @@ pub fn begin(
         timeout: request.timeout,
         stall_timeout: request.stall_timeout,
         groups,
-        kills_before,
+        kills_before: AtomicU64::new(u64::MAX),
         copy: snapshot.copy.clone(),
         monitor: Monitor::default(),
         steps: Mutex::default(),
@@ -493,7 +493,7 @@ fn run(capture: &Capture) -> Result<PathBuf, Failure> {
 /// Whether the copy ended as it should: by its own SIGSEGV.
 fn judge(capture: &Capture, ended: Ended) -> Result<(), Failure> {
     if ended.killed {
-        if capture.groups.kills() > capture.kills_before {
+        if capture.groups.kills() > capture.kills_before.load(Ordering::Relaxed) {
             return Err(Failure::new(
                 "ERR_CORE_MEMORY",
                 "The kernel ran out of memory for the control group of this process and killed the copy that was \
@@ -549,6 +549,9 @@ fn keep() {
         let mut guard = queue();
         if let Some((capture, snapshot)) = guard.unsettled.pop_front() {
             drop(guard);
+            capture
+                .kills_before
+                .store(capture.groups.kills(), Ordering::Relaxed);
             let settle = std::panic::AssertUnwindSafe(|| snapshot.settle(&mut look));
             let settled = std::panic::catch_unwind(settle).unwrap_or_else(|_| Err(internal()));
             capture.step("settled");
