@@ -63,7 +63,7 @@ impl Groups {
             .and_then(|bytes| bytes.trim().parse().ok());
         Groups {
             reserve,
-            ..Groups::find(&groups, &mounts)
+            ..Groups::find(&groups, mounts)
         }
     }
 
