@@ -175,7 +175,7 @@ function begin(what, options, done) {
         stallTimeout: options.stallTimeout,
         owner,
         onPool: isMainThread && !hasOnePoolThread(),
-        node: process.version,
+        node: process.versions.node,
         v8: process.versions.v8,
         arch: process.arch,
       },

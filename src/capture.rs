@@ -26,7 +26,7 @@ pub struct BeginOptions {
     pub owner: f64,
     /// Whether waiting and packing may use libuv's threadpool.
     pub on_pool: bool,
-    /// `process.version`, `process.versions.v8`, `process.arch`.
+    /// `process.versions.node`, `process.versions.v8`, `process.arch`.
     pub node: String,
     pub v8: String,
     pub arch: String,
