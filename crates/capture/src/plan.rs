@@ -113,7 +113,7 @@ fn check_space(size: u64, directory: &Path) -> Result<(), Failure> {
 }
 
 /// Bytes that this process may still write there; None where the file system does not say.
-pub(crate) fn free_space(directory: &Path) -> Option<u64> {
+fn free_space(directory: &Path) -> Option<u64> {
     let numbers = statvfs(directory).ok()?;
     if numbers.blocks() == 0 {
         return None;
@@ -139,8 +139,12 @@ pub(crate) fn explain_short(directory: &Path, size: u64) -> Option<Failure> {
     if core_limit != u64::MAX && size + (1 << 20) > core_limit {
         return check_core_limit(u64::MAX).err();
     }
-    let free = free_space(directory)?;
-    (free < 4 << 20).then(|| {
+    // In a container root may be nobody for whom space is reserved.
+    let numbers = statvfs(directory).ok()?;
+    let free = numbers
+        .blocks_available()
+        .saturating_mul(numbers.fragment_size());
+    (numbers.blocks() != 0 && free < 4 << 20).then(|| {
         Failure::system(
             Errno::ENOSPC,
             "write",

@@ -286,7 +286,11 @@ pub fn begin(
             return Err(failure);
         }
         folder::sweep(directory);
-        plan::check(directory)?;
+        if let Err(failure) = plan::check(directory) {
+            // A directory that cannot be used at all is the greater news: read-only images are always full.
+            drop(Folder::create(directory)?);
+            return Err(failure);
+        }
     }
     let groups = Groups::of_this_process();
     check_memory(&groups)?;
