@@ -15,11 +15,7 @@ const PATTERN_FILE: &str = "/proc/sys/kernel/core_pattern";
 
 /// Checks the core pattern, the limits and the free space for a core of this process in `directory`.
 pub(crate) fn check(directory: &Path) -> Result<(), Failure> {
-    let pattern = fs::read_to_string(PATTERN_FILE)
-        .map_err(|error| no_proc(&format!("{PATTERN_FILE} cannot be read ({error})")))?;
-    let with_pid =
-        fs::read_to_string("/proc/sys/kernel/core_uses_pid").is_ok_and(|text| text.trim() != "0");
-    check_pattern(pattern.trim_end_matches('\n'), with_pid)?;
+    check_pattern_now()?;
 
     // A lower bound: what is in memory will be in the core.
     let size = dontfork::resident();
@@ -29,6 +25,15 @@ pub(crate) fn check(directory: &Path) -> Result<(), Failure> {
     check_core_limit(size)?;
     check_file_limit(size, directory)?;
     check_space(size, directory)
+}
+
+/// Checks the core pattern alone.
+pub(crate) fn check_pattern_now() -> Result<(), Failure> {
+    let pattern = fs::read_to_string(PATTERN_FILE)
+        .map_err(|error| no_proc(&format!("{PATTERN_FILE} cannot be read ({error})")))?;
+    let with_pid =
+        fs::read_to_string("/proc/sys/kernel/core_uses_pid").is_ok_and(|text| text.trim() != "0");
+    check_pattern(pattern.trim_end_matches('\n'), with_pid)
 }
 
 fn no_proc(what: &str) -> Failure {

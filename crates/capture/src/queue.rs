@@ -468,6 +468,8 @@ fn run(capture: &Capture) -> Result<PathBuf, Failure> {
         return Err(Failure::killed("was given up"));
     };
     let settled = settled?;
+    // It may have waited in line for minutes.
+    plan::check_pattern_now()?;
     capture.copy.go();
     let ended = capture.copy.wait(settled.files.status.as_ref());
     capture.step("dumped");
