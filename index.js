@@ -3,6 +3,8 @@
 const diagnostics = require('node:diagnostics_channel')
 const { resolve } = require('node:path')
 const { AsyncResource } = require('node:async_hooks')
+const { Socket } = require('node:net')
+const { Readable } = require('node:stream')
 const { isMainThread } = require('node:worker_threads')
 const { debuglog } = require('node:util')
 
@@ -14,7 +16,9 @@ const channels = {
 }
 
 const MINUTES = 60_000
-const DEFAULTS = { timeout: 10 * MINUTES, stallTimeout: 1 * MINUTES }
+const LIMITS = { timeout: 10 * MINUTES, stallTimeout: 1 * MINUTES }
+const METHODS = ['auto', 'kernel', 'direct']
+const LEVELS = { gzip: [1, 9], zstd: [1, 19], none: [0, 0] }
 
 // --- the binary ----------------------------------------------------------------------------------
 
@@ -88,13 +92,52 @@ function checkOptions(options) {
     }
   }
   const checked = { directory, signal }
-  for (const name of Object.keys(DEFAULTS)) {
-    const value = options[name] ?? DEFAULTS[name]
+  for (const name of Object.keys(LIMITS)) {
+    const value = options[name] ?? LIMITS[name]
     if (typeof value !== 'number') throw invalid('TYPE', `options.${name}`, 'a number of milliseconds', value)
     if (!(value > 0)) throw invalid('VALUE', `options.${name}`, 'more than 0 milliseconds', value)
     checked[name] = value
   }
+  checked.what = oneOf(options, 'what', ['core', 'archive'], 'archive')
+  checked.method = oneOf({ method: options.method ?? (process.env.STILLCORE_METHOD || undefined) }, 'method', METHODS, 'auto')
+  checked.threads = oneOf(options, 'threads', ['all', 'calling'], 'all')
+  checked.compression = oneOf(options, 'compression', Object.keys(LEVELS), 'gzip')
+  const [least, most] = LEVELS[checked.compression]
+  checked.level = integer(options, 'level', least, most, least)
+  checked.compressionThreads = integer(options, 'compressionThreads', 1, 256, 0)
+  checked.maxSize = integer(options, 'maxSize', 1, Number.MAX_SAFE_INTEGER, 0)
+  const { include = {}, onProgress } = options
+  if (include === null || typeof include !== 'object') throw invalid('TYPE', 'options.include', 'an object', include)
+  checked.include = { files: boolean(include, 'files'), dontDump: boolean(include, 'dontDump') }
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw invalid('TYPE', 'options.onProgress', 'a function', onProgress)
+  }
+  checked.onProgress = onProgress
   return checked
+}
+
+function oneOf(options, name, values, otherwise) {
+  const value = options[name]
+  if (value === undefined) return otherwise
+  if (typeof value !== 'string') throw invalid('TYPE', `options.${name}`, 'a string', value)
+  if (!values.includes(value)) throw invalid('VALUE', `options.${name}`, `one of: ${values.join(', ')}`, value)
+  return value
+}
+
+function integer(options, name, least, most, otherwise) {
+  const value = options[name]
+  if (value === undefined) return otherwise
+  if (typeof value !== 'number') throw invalid('TYPE', `options.${name}`, 'a number', value)
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw invalid('VALUE', `options.${name}`, `a whole number from ${least} to ${most}`, value)
+  }
+  return value
+}
+
+function boolean(include, name) {
+  const value = include[name] ?? false
+  if (typeof value !== 'boolean') throw invalid('TYPE', `options.include.${name}`, 'a boolean', value)
+  return value
 }
 
 function directoryOf({ directory }) {
@@ -128,7 +171,7 @@ function refusal(directory) {
       { code: 'ERR_CORE_DISABLED' },
     )
   }
-  if (process.permission && !process.permission.has('fs.write', directory)) {
+  if (directory && process.permission && !process.permission.has('fs.write', directory)) {
     const message =
       `Access to this API has been restricted: Node's permission model allows no writing in '${directory}'. ` +
       `Start node with --allow-fs-write=${directory}, or name another directory`
@@ -142,58 +185,106 @@ function refusal(directory) {
 
 // --- captures ------------------------------------------------------------------------------------
 
-/** Begins a capture; the fork has happened when this returns. `done(error, path)` comes later, once. */
-function begin(what, options, done) {
-  const { signal } = options
-  if (signal?.aborted) return process.nextTick(done, abortError(signal))
-
+/**
+ * Begins a capture; the fork has happened when this returns. `done(error, capture)` comes later, once.
+ * With `streaming` the archive goes through a pipe: gives the descriptor of its reading end.
+ */
+function begin(options, done, streaming = false) {
+  const { signal, what } = options
+  const started = performance.now()
   const event = { what, directory: undefined, pid: process.pid }
-  const finished = (error, path) => {
+  const finished = (error, capture) => {
     if (error) {
       debug('%s failed: %s', what, error.message)
       channels.error.publish({ ...event, error })
       done(error)
     } else {
-      debug('%s done: %s', what, path)
-      channels.end.publish({ ...event, path })
-      done(null, path)
+      debug('%s done: %s', what, capture.path ?? 'streamed')
+      channels.end.publish({ ...event, path: capture.path, capture })
+      done(null, capture)
     }
   }
-  let answer
-  let onAbort
-  try {
+  if (signal?.aborted) {
+    process.nextTick(done, abortError(signal))
+    return {}
+  }
+
+  const attempt = { id: 0 }
+  const onAbort = () => loaded.native.abort(attempt.id)
+  const start = (method, insteadOf) => {
     const { native, owner } = load()
-    event.directory = directoryOf(options)
-    const refused = refusal(event.directory)
-    if (refused) throw refused
-    channels.start.publish(event)
-    answer = native.begin(
+    const answer = native.begin(
       {
-        directory: event.directory,
+        directory: streaming ? undefined : event.directory,
         archive: what === 'archive',
         timeout: options.timeout,
         stallTimeout: options.stallTimeout,
         owner,
         onPool: isMainThread && !hasOnePoolThread(),
+        method,
+        insteadOf,
+        allThreads: options.threads === 'all',
+        compression: options.compression,
+        level: options.level,
+        compressionThreads: options.compressionThreads,
+        files: options.include.files,
+        dontDump: options.include.dontDump,
+        maxSize: options.maxSize,
         node: process.versions.node,
         v8: process.versions.v8,
         arch: process.arch,
       },
-      ({ failure, path, steps }) => {
-        if (onAbort) signal.removeEventListener('abort', onAbort)
-        for (const { name, at } of steps) debug('%s #%d: %s after %s ms', what, answer.id, name, at.toFixed(1))
+      (outcome) => {
+        for (const { name, at } of outcome.steps) debug('%s #%d: %s after %s ms', what, answer.id, name, at.toFixed(1))
         // Out of the native callback: what `done` throws is then an uncaught exception like any other.
-        process.nextTick(finished, failure ? errorOf(failure, signal) : null, path)
+        process.nextTick(ended, outcome, answer, insteadOf)
       },
+      options.onProgress && ((progress) => process.nextTick(options.onProgress, progress)),
     )
     if (answer.failure) throw errorOf(answer.failure, signal)
-  } catch (error) {
-    return process.nextTick(finished, error)
+    attempt.id = answer.id
+    debug('%s #%d begun %s, the forks took %s ms', what, answer.id, answer.method, answer.pause.toFixed(1))
+    return answer
   }
-  debug('%s #%d begun in %s, the forks took %s ms', what, answer.id, event.directory, answer.pause.toFixed(1))
-  if (signal) {
-    onAbort = () => loaded.native.abort(answer.id)
-    signal.addEventListener('abort', onAbort, { once: true })
+  const ended = ({ failure, made }, answer, insteadOf) => {
+    if (failure && options.method === 'auto' && answer.method === 'kernel' && loaded.native.isKernelsOwn(failure.code)) {
+      debug('%s #%d yielded nothing, once more directly: %s', what, answer.id, failure.message)
+      try {
+        start('direct', failure)
+        return
+      } catch (error) {
+        signal?.removeEventListener('abort', onAbort)
+        return finished(error)
+      }
+    }
+    signal?.removeEventListener('abort', onAbort)
+    if (failure) return finished(errorOf(failure, signal))
+    const capture = {
+      path: streaming ? undefined : made.path,
+      method: answer.method,
+      pauseMs: answer.pause,
+      totalMs: performance.now() - started,
+      bytes: made.bytes,
+      threads: { captured: made.threads, total: made.allThreads },
+      skipped: made.skipped,
+      notes: made.notes,
+    }
+    if (insteadOf) capture.fallback = insteadOf.code
+    finished(null, capture)
+  }
+
+  try {
+    load()
+    if (!streaming) event.directory = directoryOf(options)
+    const refused = refusal(event.directory)
+    if (refused) throw refused
+    channels.start.publish(event)
+    const answer = start(options.method)
+    signal?.addEventListener('abort', onAbort, { once: true })
+    return { fd: answer.fd, abort: onAbort }
+  } catch (error) {
+    process.nextTick(finished, error)
+    return {}
   }
 }
 
@@ -208,15 +299,63 @@ function api(what) {
     if (typeof options === 'function') [options, callback] = [undefined, options]
     if (callback === undefined) {
       return new Promise((fulfil, reject) => {
-        begin(what, checkOptions(options), (error, path) => (error ? reject(error) : fulfil(path)))
+        begin({ ...checkOptions(options), what }, (error, capture) => (error ? reject(error) : fulfil(capture.path)))
       })
     }
     if (typeof callback !== 'function') throw invalid('TYPE', 'callback', 'a function', callback)
-    begin(what, checkOptions(options), AsyncResource.bind(callback, 'STILLCORE'))
+    const told = AsyncResource.bind(callback, 'STILLCORE')
+    begin({ ...checkOptions(options), what }, (error, capture) => (error ? told(error) : told(null, capture.path)))
   }
 }
 
 const createCore = api('core')
 const collectCore = api('archive')
 
-module.exports = { createCore, collectCore }
+function capture(options) {
+  return new Promise((fulfil, reject) => {
+    begin(checkOptions(options), (error, capture) => (error ? reject(error) : fulfil(capture)))
+  })
+}
+
+function streamCore(options) {
+  const checked = { ...checkOptions(options), what: 'archive' }
+  if (checked.method === 'kernel' && options?.method === 'kernel') {
+    throw invalid('VALUE', 'options.method', "'auto' or 'direct': the kernel writes to disk, and a stream does not", 'kernel')
+  }
+  checked.method = 'direct'
+  let socket
+  let running = {}
+  const stream = new Readable({
+    highWaterMark: 1 << 20,
+    read: () => socket?.resume(),
+    destroy(error, callback) {
+      running.abort?.()
+      socket?.destroy()
+      callback(error)
+    },
+  })
+  running = begin(
+    checked,
+    (error, capture) => {
+      running = {}
+      if (error) return stream.destroy(error)
+      // All is written, but perhaps not all is read yet.
+      const end = () => {
+        stream.emit('capture', capture)
+        stream.push(null)
+      }
+      if (socket.readableEnded) end()
+      else socket.once('end', end)
+    },
+    true,
+  )
+  if (running.fd !== undefined) {
+    socket = new Socket({ fd: running.fd, readable: true, writable: false })
+    socket.on('data', (chunk) => stream.push(chunk) || socket.pause())
+    socket.on('error', (error) => stream.destroy(error))
+    socket.pause()
+  }
+  return stream
+}
+
+module.exports = { capture, collectCore, createCore, streamCore }

@@ -1,49 +1,93 @@
-//! From the kernel's core to the result: verify, and pack where an archive is wanted.
+//! From a core to the result: verify, and pack where an archive is wanted.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
+use serde_json::json;
 use stillcore_archive::{
-    ManifestHead, PackError, PackJob, PackOptions, Tool, default_threads, mapped_files, pack,
+    Compression, CoreSource, LiveImage, ManifestHead, PackError, PackJob, PackOptions, Packed,
+    Part, Tool, default_threads, mapped_files, pack, write_core,
 };
-use stillcore_capture::{Failure, RawCore, background_thread};
+use stillcore_capture::{
+    Content, Failure, How, Live, Made, Method, Output, RawCore, Skipped, background_thread,
+};
 use stillcore_corefile::{CoreError, CoreFile};
 
-/// What only JavaScript knows of this process.
-pub struct About {
+/// What the caller wants made of the core, and what only JavaScript knows of this process.
+pub struct Wish {
+    pub archive: bool,
+    pub compression: Compression,
+    pub level: u32,
+    /// 0: as many as there are CPUs.
+    pub compression_threads: usize,
     pub node: String,
     pub v8: String,
     pub arch: String,
 }
 
-/// Verifies `core` and gives it, or an archive with it, its final name.
-pub fn finish(core: RawCore<'_>, archive: bool, about: &About) -> Result<PathBuf, Failure> {
-    let file =
-        File::open(&core.path).map_err(|error| Failure::io(&error, "open", Some(&core.path)))?;
-    verify(&core, &file)?;
-    if !archive {
-        return core.folder.publish();
+/// Verifies `core`, and gives it, or an archive with it, its final name (or its reader).
+pub fn finish(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
+    let mut made = Made {
+        notes: notes(&core),
+        skipped: match &core.content {
+            Content::Live(live) => live.skipped().to_vec(),
+            Content::File(_) => Vec::new(),
+        },
+        threads: core.threads.count(),
+        all_threads: core.threads.all(),
+        ..Made::default()
+    };
+    if let Content::File(path) = &core.content {
+        verify(&core, path)?;
+        core.add_threads()?;
     }
-    let packed = core.folder.path().join("archive");
-    write(&core, &file, &packed, about).inspect_err(|_| drop(fs::remove_file(&packed)))?;
-    core.folder.publish_archive(&packed)
+    if wish.archive {
+        archive(core, wish, &mut made)?;
+    } else {
+        bare(core, &mut made)?;
+    }
+    Ok(made)
+}
+
+/// What whoever reads the core should know of how it came to be.
+fn notes(core: &RawCore<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(failure) = &core.passed_by {
+        notes.push(format!(
+            "The kernel's way was passed by: {} ({})",
+            failure.message, failure.code
+        ));
+    }
+    match core.threads.how() {
+        How::Ptrace => {}
+        How::Syscall => notes.push(
+            "Other threads could not be stopped: of those that slept in a system call the core has stack pointer \
+             and program counter, read just after the fork."
+                .into(),
+        ),
+        How::None if core.threads.all() > 1 => {
+            notes.push("The core has the registers of the calling thread only.".into());
+        }
+        How::None => {}
+    }
+    notes
 }
 
 /// The kernel cuts a core short without a word when the disk fills, and one without V8's pages looks sound.
-fn verify(core: &RawCore<'_>, file: &File) -> Result<(), Failure> {
+fn verify(core: &RawCore<'_>, path: &Path) -> Result<(), Failure> {
+    let file = File::open(path).map_err(|error| Failure::io(&error, "open", Some(path)))?;
     let size = file
         .metadata()
-        .map_err(|error| Failure::io(&error, "fstat", Some(&core.path)))?
+        .map_err(|error| Failure::io(&error, "fstat", Some(path)))?
         .len();
-    let read = file
-        .try_clone()
-        .map_err(CoreError::Io)
-        .and_then(CoreFile::open);
+    let read = CoreFile::open(file);
     let parsed = read
         .and_then(|parsed| parsed.check_whole().map(|()| parsed))
         .map_err(|error| match error {
             CoreError::Truncated { expected, .. } => core.truncated(size, expected),
-            CoreError::Io(error) => Failure::io(&error, "read", Some(&core.path)),
+            CoreError::Io(error) => Failure::io(&error, "read", Some(path)),
             // Not even the headers are sound: they were cut off as well.
             _ => core.truncated(size, size + 1),
         })?;
@@ -53,53 +97,225 @@ fn verify(core: &RawCore<'_>, file: &File) -> Result<(), Failure> {
     }
 }
 
-fn write(core: &RawCore<'_>, file: &File, packed: &PathBuf, about: &About) -> Result<(), Failure> {
-    let out = private_file(packed).map_err(|error| Failure::io(&error, "open", Some(packed)))?;
-    let folder = &core.folder;
+fn bare(core: RawCore<'_>, made: &mut Made) -> Result<(), Failure> {
+    let Output::Folder(folder) = &core.output else {
+        return Err(Failure::new(
+            "ERR_CORE_INTERNAL",
+            "a bare core cannot be streamed",
+        ));
+    };
+    let path = folder.path().join("core");
+    if let Content::Live(live) = &core.content {
+        core.monitor.expect(live.size());
+        let out = private_file(&path)?;
+        let parts = parts(live);
+        let (read, done) = (
+            |at, buffer: &mut [u8]| live.read(at, buffer),
+            || live.done(),
+        );
+        let source = LiveImage::new(&parts, &read, &done);
+        let written = write_core(&out, &source, &|bytes| core.monitor.advance(bytes))
+            .map_err(|error| failed(error, Some(&path)))?;
+        note_unreadable(written.unreadable, &mut made.notes);
+    }
+    made.bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    let Output::Folder(folder) = core.output else {
+        unreachable!("looked at above")
+    };
+    made.path = folder.publish()?;
+    Ok(())
+}
+
+fn archive(core: RawCore<'_>, wish: &Wish, made: &mut Made) -> Result<(), Failure> {
+    match &core.output {
+        Output::Stream(stream) => {
+            let packed = write(&core, stream.writer(core.monitor), wish, made, None)?;
+            made.bytes = packed.output_bytes;
+            Ok(())
+        }
+        Output::Folder(folder) => {
+            let path = folder.path().join("archive");
+            let out = private_file(&path)?;
+            let packed = write(&core, &out, wish, made, Some(&path))?;
+            made.bytes = packed.output_bytes;
+            out.sync_all()
+                .map_err(|error| Failure::io(&error, "fsync", Some(&path)))?;
+            drop(out);
+            let Output::Folder(folder) = core.output else {
+                unreachable!("matched above")
+            };
+            made.path =
+                folder.publish_archive(&path, &format!(".{}", wish.compression.extension()))?;
+            Ok(())
+        }
+    }
+}
+
+fn write(
+    core: &RawCore<'_>,
+    out: impl Write,
+    wish: &Wish,
+    made: &mut Made,
+    path: Option<&Path>,
+) -> Result<Packed, Failure> {
+    match &core.content {
+        Content::Live(live) => {
+            core.monitor.expect(live.size());
+            let parts = parts(live);
+            let (read, done) = (
+                |at, buffer: &mut [u8]| live.read(at, buffer),
+                || live.done(),
+            );
+            pack_source(
+                core,
+                &LiveImage::new(&parts, &read, &done),
+                out,
+                wish,
+                made,
+                path,
+            )
+        }
+        Content::File(core_path) => {
+            let file = File::open(core_path)
+                .map_err(|error| Failure::io(&error, "open", Some(core_path)))?;
+            core.monitor
+                .expect(file.metadata().map_or(0, |metadata| metadata.len()));
+            pack_source(core, &file, out, wish, made, path)
+        }
+    }
+}
+
+fn pack_source(
+    core: &RawCore<'_>,
+    source: &dyn CoreSource,
+    out: impl Write,
+    wish: &Wish,
+    made: &mut Made,
+    path: Option<&Path>,
+) -> Result<Packed, Failure> {
+    let how = match core.threads.how() {
+        How::Ptrace => "stopped",
+        How::Syscall => "asleep",
+        How::None => "calling thread only",
+    };
+    let method = match &core.content {
+        Content::File(_) => Method::Kernel,
+        Content::Live(_) => Method::Direct,
+    };
+    let mut extra = serde_json::Map::new();
+    extra.insert(
+        "threads".into(),
+        json!({ "captured": made.threads, "total": made.all_threads, "how": how }),
+    );
+    extra.insert(
+        "skipped".into(),
+        made.skipped.iter().map(skipped_entry).collect(),
+    );
     let job = PackJob {
-        top: folder.name(),
-        core: file,
-        core_mtime: folder.time().into(),
+        top: &core.title.name,
+        core: source,
+        core_mtime: core.title.time.into(),
         files: &mapped_files(&core.maps),
         manifest: ManifestHead {
             tool: Tool {
                 name: "stillcore".into(),
                 version: env!("CARGO_PKG_VERSION").into(),
             },
-            time: folder.time().to_rfc3339(),
+            time: core.title.time.to_rfc3339(),
             pid: std::process::id(),
-            node: about.node.clone(),
-            v8: about.v8.clone(),
-            arch: about.arch.clone(),
+            node: wish.node.clone(),
+            v8: wish.v8.clone(),
+            arch: wish.arch.clone(),
             platform: "linux".into(),
-            method: "kernel".into(),
+            method: method_name(method).into(),
             command: command_line(),
-            ..ManifestHead::default()
+            notes: made.notes.clone(),
+            extra,
         },
         options: PackOptions {
-            threads: default_threads(),
+            threads: if wish.compression_threads == 0 {
+                default_threads()
+            } else {
+                wish.compression_threads
+            },
+            compression: wish.compression,
+            level: Some(wish.level),
             thread_start: background_thread,
-            ..PackOptions::default()
         },
         progress: &|bytes| core.monitor.advance(bytes),
     };
-    pack(&out, &job).map_err(|error| match &error {
-        PackError::Stopped => Failure::new("ABORT_ERR", "The operation was aborted"),
-        PackError::Core(error) => Failure::io(error, "read", Some(&core.path)),
-        PackError::Output(error) => Failure::io(error, "write", Some(packed)),
-        PackError::Worker(died) => Failure::new("ERR_CORE_INTERNAL", died.to_string()),
-    })?;
-    out.sync_all()
-        .map_err(|error| Failure::io(&error, "fsync", Some(packed)))
+    let packed = pack(out, &job).map_err(|error| failed(error, path))?;
+    note_unreadable(packed.unreadable, &mut made.notes);
+    Ok(packed)
 }
 
-fn private_file(path: &PathBuf) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
+fn failed(error: PackError, path: Option<&Path>) -> Failure {
+    match error {
+        PackError::Stopped => Failure::new("ABORT_ERR", "The operation was aborted"),
+        PackError::Core(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => died(),
+        PackError::Core(error) => Failure::io(&error, "read", None),
+        PackError::Output(error) => Failure::io(&error, "write", path),
+        PackError::Worker(died) => Failure::new("ERR_CORE_INTERNAL", died.to_string()),
+    }
+}
+
+/// The memory of a dead process reads as an empty file.
+fn died() -> Failure {
+    Failure::new(
+        "ERR_CORE_KILLED",
+        "The copy of this process was killed from outside while it was read. Nothing is left on disk; the service \
+         itself was not touched. Capture again, and look for whoever kills processes here if it happens again.",
+    )
+}
+
+fn note_unreadable(bytes: u64, notes: &mut Vec<String>) {
+    if bytes > 0 {
+        notes.push(format!(
+            "{bytes} bytes of the copy's memory could not be read and are zero in the core."
+        ));
+    }
+}
+
+pub fn method_name(method: Method) -> &'static str {
+    match method {
+        Method::Kernel => "kernel",
+        Method::Direct => "direct",
+    }
+}
+
+fn skipped_entry(skipped: &Skipped) -> serde_json::Value {
+    let Skipped {
+        range,
+        name,
+        reason,
+    } = skipped;
+    json!({
+        "start": format!("{:#x}", range.start),
+        "end": format!("{:#x}", range.end),
+        "name": name,
+        "reason": reason,
+    })
+}
+
+fn parts(live: &Live) -> Vec<Part<'_>> {
+    let convert = |part| match part {
+        stillcore_capture::Part::Bytes(bytes) => Part::Bytes(bytes),
+        stillcore_capture::Part::Zeros(length) => Part::Zeros(length),
+        stillcore_capture::Part::Memory(range) => Part::Read {
+            address: range.start,
+            len: range.end - range.start,
+        },
+    };
+    live.parts().map(convert).collect()
+}
+
+fn private_file(path: &Path) -> Result<File, Failure> {
+    let opened = File::options()
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(path)
+        .open(path);
+    opened.map_err(|error| Failure::io(&error, "open", Some(path)))
 }
 
 fn command_line() -> Vec<String> {

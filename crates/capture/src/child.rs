@@ -15,7 +15,7 @@ pub(crate) struct Orders {
     pub(crate) parent: libc::pid_t,
     /// The copy's end of the socket to its parent (SOCK_SEQPACKET).
     pub(crate) socket: c_int,
-    /// The working folder, open.
+    /// The working folder, open; -1 for a copy that will not be dumped.
     pub(crate) folder: c_int,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Orders {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// All prepared; the descriptors that come with it are, by their bits in `Report::files`,
-    /// `/proc/self/{maps,pagemap,mem,status}`.
+    /// `/proc/self/{maps,pagemap,mem,status,smaps}`.
     Ready = 1,
     /// `fchdir` into the working folder.
     Chdir = 2,
@@ -44,12 +44,13 @@ pub(crate) struct Report {
 }
 
 /// Number of descriptors that can come with a [`Report`].
-pub(crate) const FILES: usize = 4;
+pub(crate) const FILES: usize = 5;
 /// Bit numbers in [`Report::files`].
 pub(crate) const MAPS: usize = 0;
 pub(crate) const PAGEMAP: usize = 1;
 pub(crate) const MEM: usize = 2;
 pub(crate) const STATUS: usize = 3;
+pub(crate) const SMAPS: usize = 4;
 
 /// The exit status of a copy that SIGSEGV did not end. Never seen: the handler is reset and the signal
 /// unblocked; but a way out must exist.
@@ -227,7 +228,8 @@ unsafe fn report(socket: c_int, step: Step, errno: i32, files: &[Option<c_int>; 
         header.msg_iovlen = 1;
         if count > 0 {
             header.msg_control = (&raw mut control).cast::<c_void>();
-            header.msg_controllen = core::mem::size_of::<Control>() as _;
+            // To the byte: what follows the message would be taken for the next one.
+            header.msg_controllen = length as _;
         }
         let send = |header: &libc::msghdr| {
             call(
@@ -305,7 +307,7 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
         }
         // Without it the kernel writes no core, and /proc/self/{maps,mem} belong to root.
         let _ = call(libc::SYS_prctl, libc::PR_SET_DUMPABLE as usize, 1, 0, 0);
-        if !orders.probe
+        if orders.folder >= 0
             && let Err(errno) = call(libc::SYS_fchdir, orders.folder as usize, 0, 0, 0)
         {
             fail(orders, Step::Chdir, errno);
@@ -317,7 +319,12 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
             Err(errno) => fail(orders, Step::Maps, errno),
         };
         if orders.probe {
-            report(orders.socket, Step::Ready, 0, &[maps, None, None, None]);
+            report(
+                orders.socket,
+                Step::Ready,
+                0,
+                &[maps, None, None, None, None],
+            );
             wait_for_go(orders.socket);
             exit(0);
         }
@@ -336,6 +343,7 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
             open(c"/proc/self/pagemap", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
             open(c"/proc/self/mem", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
             open(c"/proc/self/status", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
+            open(c"/proc/self/smaps", libc::O_RDONLY | libc::O_CLOEXEC).ok(),
         ];
         report(orders.socket, Step::Ready, 0, &files);
         let mut bit = 0;

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use crate::child::{self, Orders};
 use crate::error::Failure;
+use crate::registers::Registers;
 use crate::sys::{self, Cloned};
 
 /// A living (or dead and not yet reaped) copy. Dropping it kills and reaps it: no zombie, no orphan.
@@ -29,6 +30,17 @@ pub(crate) struct Copy {
     reaped: Mutex<bool>,
 }
 
+/// What a copy is made for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Role<'a> {
+    /// To show which mappings a plain fork leaves out.
+    Probe,
+    /// To be dumped by the kernel into this folder.
+    Dumped(BorrowedFd<'a>),
+    /// To sleep and be read.
+    Read,
+}
+
 /// What a ready copy handed over: its own `/proc/self` files, opened by itself. That way no permission
 /// of the parent matters, nor whether the mounted /proc belongs to this pid namespace.
 pub(crate) struct Files {
@@ -36,6 +48,7 @@ pub(crate) struct Files {
     pub(crate) pagemap: Option<File>,
     pub(crate) mem: Option<File>,
     pub(crate) status: Option<File>,
+    pub(crate) smaps: Option<File>,
 }
 
 /// How a copy ended.
@@ -51,8 +64,11 @@ pub(crate) struct Ended {
 }
 
 impl Copy {
-    /// Forks. `folder` is the working folder of a copy that shall dump, None makes a probe.
-    pub(crate) fn fork(folder: Option<BorrowedFd<'_>>) -> io::Result<Copy> {
+    /// Forks. `folder` is the working folder of a copy that the kernel shall dump.
+    ///
+    /// Allocates nothing: other threads may be stopped, one of them inside malloc. Leaves in `registers` where the
+    /// calling thread stands in the copy.
+    pub(crate) fn fork(role: Role<'_>, registers: &mut Registers) -> io::Result<Copy> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
@@ -60,14 +76,18 @@ impl Copy {
             SockFlag::SOCK_CLOEXEC,
         )?;
         let orders = Orders {
-            probe: folder.is_none(),
+            probe: matches!(role, Role::Probe),
             parent: nix::unistd::getpid().as_raw(),
             socket: theirs.as_raw_fd(),
-            folder: folder.map_or(-1, |fd| fd.as_raw_fd()),
+            folder: match role {
+                Role::Dumped(folder) => folder.as_raw_fd(),
+                Role::Probe | Role::Read => -1,
+            },
         };
         // A signal for the whole process group that came between birth and blocking would run Node's
         // handler in the copy, and that writes into the pipe it shares with the parent.
         let blocked = sys::SignalsBlocked::new();
+        registers.here();
         // SAFETY: on the child's side `live` follows at once: raw calls only, and it never returns.
         let cloned = unsafe {
             match sys::clone_process() {
@@ -171,12 +191,8 @@ impl Copy {
                 None
             }
         };
-        let (maps, pagemap, mem, status) = (
-            file(child::MAPS),
-            file(child::PAGEMAP),
-            file(child::MEM),
-            file(child::STATUS),
-        );
+        let (maps, pagemap, mem) = (file(child::MAPS), file(child::PAGEMAP), file(child::MEM));
+        let (status, smaps) = (file(child::STATUS), file(child::SMAPS));
         let maps = maps.ok_or_else(|| {
             Failure::new(
                 "ERR_CORE_DENIED",
@@ -189,6 +205,7 @@ impl Copy {
             pagemap,
             mem,
             status,
+            smaps,
         })
     }
 

@@ -101,17 +101,42 @@ fn set_obstacles(found: Vec<Range<u64>>) {
         .unwrap_or_else(|poison| poison.into_inner()) = found;
 }
 
-/// Makes fork copy everything. `Err` where the kernel refuses (a seccomp filter): no whole core can be had.
-pub(crate) fn unmark_all() -> Result<(), Errno> {
-    let obstacles = OBSTACLES
-        .lock()
-        .unwrap_or_else(|poison| poison.into_inner())
-        .clone();
-    match unmark_around(&obstacles) {
-        Err(Errno::EINVAL) => {}
-        done => return done,
+/// The whole address space in spans that `madvise` walks through, laid out before the threads are stopped.
+pub(crate) struct Spans {
+    spans: Vec<Range<u64>>,
+    obstacles: Vec<Range<u64>>,
+}
+
+impl Spans {
+    pub(crate) fn now() -> Spans {
+        let obstacles = OBSTACLES
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+            .clone();
+        let spans = maps::subtract(std::slice::from_ref(&ADDRESSES), &obstacles);
+        Spans { spans, obstacles }
     }
-    // An obstacle that we did not know: rare enough to go through the whole list here, one mapping at a time.
+
+    /// Makes fork copy everything. Allocates nothing. `EINVAL`: there is an obstacle that was not known, see
+    /// [`unmark_each`]; any other error: the kernel refuses (a seccomp filter), no whole core can be had.
+    pub(crate) fn unmark(&self) -> Result<(), Errno> {
+        for span in &self.spans {
+            match sys::advise_fork(span, true) {
+                // ENOMEM: there were holes in the span. It has been applied to all that is mapped.
+                Ok(()) | Err(Errno::ENOMEM) => {}
+                refused => return refused,
+            }
+        }
+        for obstacle in &self.obstacles {
+            // By now something else may lie there.
+            let _ = sys::advise_fork(obstacle, true);
+        }
+        Ok(())
+    }
+}
+
+/// The same one mapping at a time, and remembers the obstacles. Slow, and for the first time only.
+pub(crate) fn unmark_each() -> Result<(), Errno> {
     let text = fs::read("/proc/self/maps").map_err(|_| Errno::EINVAL)?;
     let mut obstacles = Vec::new();
     for mapping in maps::parse(&text) {
@@ -122,22 +147,6 @@ pub(crate) fn unmark_all() -> Result<(), Errno> {
         }
     }
     set_obstacles(obstacles);
-    Ok(())
-}
-
-fn unmark_around(obstacles: &[Range<u64>]) -> Result<(), Errno> {
-    let everything = std::slice::from_ref(&ADDRESSES);
-    for span in maps::subtract(everything, obstacles) {
-        match sys::advise_fork(&span, true) {
-            // ENOMEM: there were holes in the span. It has been applied to all that is mapped.
-            Ok(()) | Err(Errno::ENOMEM) => {}
-            refused => return refused,
-        }
-    }
-    for obstacle in obstacles {
-        // By now something else may lie there.
-        let _ = sys::advise_fork(obstacle, true);
-    }
     Ok(())
 }
 
@@ -162,11 +171,16 @@ impl Extent {
     }
 }
 
+/// Allocates nothing: it is read while the other threads are stopped.
 fn statm() -> io::Result<[u64; 7]> {
-    let text = fs::read_to_string("/proc/self/statm")?;
+    let mut text = [0; 160];
+    let length = File::open("/proc/self/statm")?.read(&mut text)?;
     let mut numbers = [0; 7];
-    for (number, word) in numbers.iter_mut().zip(text.split_ascii_whitespace()) {
-        *number = word.parse().map_err(|_| io::ErrorKind::InvalidData)?;
+    let words = text[..length].split(|byte| !byte.is_ascii_digit());
+    for (number, word) in numbers.iter_mut().zip(words) {
+        *number = word.iter().fold(0, |sum: u64, digit| {
+            sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+        });
     }
     Ok(numbers)
 }

@@ -25,15 +25,39 @@ static SEQUENCE: AtomicU32 = AtomicU32::new(0);
 const PREFIX: &str = ".core_";
 const SUFFIX: &str = ".partial";
 
-/// The extension of a finished archive.
-pub const ARCHIVE: &str = ".tar.gz";
+/// The extensions of finished archives.
+const ARCHIVES: [&str; 3] = [".tar.gz", ".tar.zst", ".tar"];
+
+/// The name of a result, without an extension, and the time in it.
+#[derive(Debug, Clone)]
+pub struct Title {
+    /// `core_YYYYMMDD.HHMMSS.<pid>.<seq>`.
+    pub name: String,
+    /// Local time of the capture.
+    pub time: DateTime<Local>,
+}
+
+impl Title {
+    /// One for a result that is no file.
+    pub(crate) fn now() -> Title {
+        Title::next(Local::now())
+    }
+
+    /// One that this process has not used before.
+    pub(crate) fn next(time: DateTime<Local>) -> Title {
+        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1;
+        Title {
+            name: name(&time, std::process::id(), sequence),
+            time,
+        }
+    }
+}
 
 /// A locked working folder. Dropping it removes the folder with all that is in it.
 #[derive(Debug)]
 pub struct Folder {
     directory: PathBuf,
-    name: String,
-    time: DateTime<Local>,
+    title: Title,
     lock: Option<Flock<File>>,
     path: PathBuf,
 }
@@ -45,10 +69,14 @@ impl Folder {
         // More names than anybody can hold in one second; only a directory that answers EEXIST to
         // everything ends this.
         for _ in 0..10_000 {
-            let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1;
-            let name = name(&time, std::process::id(), sequence);
+            let title = Title::next(time);
+            let name = &title.name;
             let taken = |name: &str| fs::symlink_metadata(directory.join(name)).is_ok();
-            if taken(&name) || taken(&format!("{name}{ARCHIVE}")) {
+            if taken(name)
+                || ARCHIVES
+                    .iter()
+                    .any(|extension| taken(&format!("{name}{extension}")))
+            {
                 continue;
             }
             let path = directory.join(format!("{PREFIX}{}{SUFFIX}", &name["core_".len()..]));
@@ -69,8 +97,7 @@ impl Folder {
                 Ok(Some(lock)) => {
                     return Ok(Folder {
                         directory: directory.to_owned(),
-                        name,
-                        time,
+                        title,
                         lock: Some(lock),
                         path,
                     });
@@ -95,14 +122,9 @@ impl Folder {
         &self.path
     }
 
-    /// The name of the result, without an extension: `core_YYYYMMDD.HHMMSS.<pid>.<seq>`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The time in the name.
-    pub fn time(&self) -> DateTime<Local> {
-        self.time
+    /// The name of the result.
+    pub fn title(&self) -> &Title {
+        &self.title
     }
 
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -134,7 +156,7 @@ impl Folder {
 
     /// Gives the folder its final name. Returns the path of the core in it.
     pub fn publish(mut self) -> Result<PathBuf, Failure> {
-        let mut name = self.name.clone();
+        let mut name = self.title.name.clone();
         loop {
             let path = self.directory.join(&name);
             match rename_folder(&self.path, &path) {
@@ -149,11 +171,11 @@ impl Folder {
         }
     }
 
-    /// Gives `file`, written in this folder, its final name with [`ARCHIVE`] and removes the folder.
-    pub fn publish_archive(self, file: &Path) -> Result<PathBuf, Failure> {
-        let mut name = self.name.clone();
+    /// Gives `file`, written in this folder, its final name with `extension` and removes the folder.
+    pub fn publish_archive(self, file: &Path, extension: &str) -> Result<PathBuf, Failure> {
+        let mut name = self.title.name.clone();
         loop {
-            let path = self.directory.join(format!("{name}{ARCHIVE}"));
+            let path = self.directory.join(format!("{name}{extension}"));
             match rename_file(file, &path) {
                 Ok(()) => {
                     // The name too shall survive a power cut.
@@ -169,11 +191,7 @@ impl Folder {
     }
 
     fn next_name(&self) -> String {
-        name(
-            &self.time,
-            std::process::id(),
-            SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1,
-        )
+        Title::next(self.title.time).name
     }
 }
 
@@ -293,8 +311,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = Folder::create(root.path()).unwrap();
         let second = Folder::create(root.path()).unwrap();
-        assert_ne!(first.name(), second.name());
-        let first_name = first.name().to_owned();
+        assert_ne!(first.title().name, second.title().name);
+        let first_name = first.title().name.clone();
         // Somebody else takes the name meanwhile.
         fs::create_dir(root.path().join(&first_name)).unwrap();
         fs::write(root.path().join(&first_name).join("theirs"), "x").unwrap();
@@ -323,11 +341,11 @@ mod tests {
     fn an_archive_never_replaces_a_file() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::create(root.path()).unwrap();
-        let theirs = root.path().join(format!("{}{ARCHIVE}", folder.name()));
+        let theirs = root.path().join(format!("{}.tar.gz", folder.title().name));
         fs::write(&theirs, "theirs").unwrap();
         let file = folder.path().join("archive");
         fs::write(&file, "ours").unwrap();
-        let path = folder.publish_archive(&file).unwrap();
+        let path = folder.publish_archive(&file, ".tar.gz").unwrap();
         assert_eq!(fs::read_to_string(theirs).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(path).unwrap(), "ours");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);

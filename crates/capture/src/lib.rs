@@ -9,23 +9,35 @@
 //! What can go wrong around fork, signals and the memory of a running process is all in this crate:
 //! [`begin`] may be called from any thread, any number of times.
 
+mod amend;
 mod cgroup;
 mod child;
 mod copy;
 mod dontfork;
 mod error;
 mod folder;
+mod image;
+mod live;
 mod maps;
+mod notes;
 mod plan;
 mod queue;
+mod registers;
 mod snapshot;
+mod stream;
 mod sys;
+mod threads;
 
 pub use dontfork::prepare;
 pub use error::Failure;
-pub use folder::{ARCHIVE, Folder};
+pub use folder::{Folder, Title};
+pub use image::{Part, Skipped, Wanted};
+pub use live::Live;
 pub use queue::{
-    Begun, Done, Finish, Monitor, Outcome, RawCore, Request, abort, begin, drain, end_all,
-    end_all_of,
+    Begun, Content, Describe, Done, Finish, Made, Method, Monitor, Outcome, Output, Progress,
+    RawCore, Request, Target, Threads, Watch, abort, begin, drain, end_all, end_all_of,
+    is_kernels_own,
 };
+pub use stream::{Stream, pipe};
 pub use sys::background_thread;
+pub use threads::How;

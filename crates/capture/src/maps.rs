@@ -9,7 +9,9 @@ pub struct Mapping {
     pub range: Range<u64>,
     /// `rwxp` as the kernel prints it.
     pub permissions: [u8; 4],
-    /// Offset, device and inode: what makes a file mapping the same one (all zero for anonymous memory).
+    /// Where in the file it begins, in bytes.
+    pub offset: u64,
+    /// Device and inode: what makes a file mapping the same one (all zero for anonymous memory).
     pub backing: Backing,
     /// The name the kernel prints, raw; empty for anonymous memory.
     pub name: Vec<u8>,
@@ -30,11 +32,38 @@ impl Mapping {
         self.permissions[3] == b'p' && self.backing.inode == 0
     }
 
+    /// Whether a path stands behind it (shared anonymous memory has one too, `/dev/zero (deleted)`).
+    pub fn has_file(&self) -> bool {
+        self.backing.inode != 0 && self.name.first() == Some(&b'/')
+    }
+
+    /// Shared with other processes, or shared by fork.
+    pub fn is_shared(&self) -> bool {
+        self.permissions[3] == b's'
+    }
+
+    /// The name as the path that it is: the kernel escapes line feeds in it, and nothing else.
+    pub fn path(&self) -> Vec<u8> {
+        let mut path = Vec::with_capacity(self.name.len());
+        let mut rest = self.name.as_slice();
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = after;
+            match after.strip_prefix(b"012") {
+                Some(after) if byte == b'\\' => {
+                    path.push(b'\n');
+                    rest = after;
+                }
+                _ => path.push(byte),
+            }
+        }
+        path
+    }
+
     fn parse(line: &[u8]) -> Option<Mapping> {
         let mut fields = line.splitn(6, |byte| *byte == b' ');
         let range = parse_range(fields.next()?)?;
         let permissions = fields.next()?.try_into().ok()?;
-        let _offset = fields.next()?;
+        let offset = u64::from_str_radix(std::str::from_utf8(fields.next()?).ok()?, 16).ok()?;
         let device = fields.next()?.to_vec();
         let inode = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let name = fields
@@ -45,6 +74,7 @@ impl Mapping {
         Some(Mapping {
             range,
             permissions,
+            offset,
             backing: Backing { device, inode },
             name,
         })

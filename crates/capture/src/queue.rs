@@ -9,20 +9,27 @@
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::libc;
 
+use crate::amend;
 use crate::cgroup::Groups;
-use crate::copy::{Copy, Ended};
+use crate::copy::{Copy, Ended, Role};
+use crate::dontfork;
 use crate::error::Failure;
-use crate::folder::{self, Folder};
+use crate::folder::{self, Folder, Title};
+use crate::image::{Skipped, Wanted};
+use crate::live::Live;
+use crate::notes::Thread;
 use crate::plan;
 use crate::snapshot::{Settled, Snapshot};
+use crate::stream::Stream;
 use crate::sys;
+use crate::threads::{self, How};
 
 /// Captures that may wait behind the running one.
 const WAITING: usize = 4;
@@ -34,46 +41,171 @@ const LOOK: Duration = Duration::from_millis(50);
 /// told all the same: a write to a dead network disk cannot be interrupted.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Makes the result out of the kernel's core, on the runner's thread.
-pub type Finish = Box<dyn FnOnce(RawCore<'_>) -> Result<PathBuf, Failure> + Send>;
+/// Makes the result out of a core, on the runner's thread.
+pub type Finish = Box<dyn FnOnce(RawCore<'_>) -> Result<Made, Failure> + Send>;
+
+/// Is told how far a capture is, about every 50 ms, on the keeper's thread.
+pub type Watch = Box<dyn Fn(Progress) + Send + Sync>;
+
+/// Writes the vendor note of a core: text that says how it was made, by its method, its time (RFC 3339), and the
+/// ids and names of its threads.
+pub type Describe = Box<dyn FnOnce(Method, String, &[(i32, String)]) -> String + Send>;
+
+/// How the copy becomes a core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// The kernel dumps it.
+    Kernel,
+    /// It sleeps, and this process reads it.
+    Direct,
+}
+
+/// How far a capture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// `waiting` in line, `dumping` by the kernel, `writing` the result.
+    pub phase: &'static str,
+    /// Bytes of the core dumped, or taken into the result.
+    pub bytes: u64,
+    /// Bytes there will be; an estimate while dumping.
+    pub total: u64,
+}
+
+/// A finished result.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The core or the archive; empty for a stream.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Mappings whose memory is not in the core.
+    pub skipped: Vec<Skipped>,
+    /// What a reader of the core should know.
+    pub notes: Vec<String>,
+    /// Threads whose registers are in the core.
+    pub threads: usize,
+    /// Threads there were.
+    pub all_threads: usize,
+}
+
+/// Where a result goes.
+pub enum Target {
+    /// Into this directory. Absolute.
+    Directory(PathBuf),
+    /// To a reader; nothing is written to disk.
+    Stream(Stream),
+}
 
 /// Is told the end of a capture, once, on any thread.
 pub type Done = Box<dyn FnOnce(Outcome) + Send>;
 
 /// What a caller wants of a capture.
 pub struct Request {
-    /// Where the result goes. Absolute.
-    pub directory: PathBuf,
+    /// Where the result goes.
+    pub target: Target,
     /// Who asks, for [`end_all_of`].
     pub owner: u64,
     /// The most it may take in all.
     pub timeout: Duration,
     /// The most it may take without a byte of progress while it runs.
     pub stall_timeout: Duration,
+    /// How the copy becomes a core. None: by the kernel where that will surely do, else directly.
+    pub method: Option<Method>,
+    /// What of the memory is wanted, where the core is read directly.
+    pub wanted: Wanted,
+    /// Whether the other threads are stopped for the fork, so that their registers are in the core.
+    pub all_threads: bool,
+    /// An earlier attempt by the kernel that yielded nothing, where this one takes its place.
+    pub instead_of: Option<Failure>,
+    /// Is told how far it is.
+    pub watch: Option<Watch>,
+    /// Writes the vendor note.
+    pub describe: Describe,
     /// Verifies and packs.
     pub finish: Finish,
     /// Learns the end.
     pub done: Done,
 }
 
-/// A core as the kernel left it, not yet verified.
+/// A core, not yet verified.
 pub struct RawCore<'a> {
-    /// The working folder; dropping it removes everything.
-    pub folder: Folder,
-    /// The core in it.
-    pub path: PathBuf,
+    /// Name and time of the result.
+    pub title: Title,
+    /// Where it goes.
+    pub output: Output,
+    /// Why the kernel's way was passed by, where it was.
+    pub passed_by: Option<Failure>,
+    /// Where its bytes are.
+    pub content: Content,
     /// `/proc/PID/maps` of the copy.
     pub maps: Vec<u8>,
     /// Ranges that a whole core holds: V8's pages.
     pub heap: Vec<Range<u64>>,
+    /// The threads whose registers are known.
+    pub threads: Threads,
     /// For long work on the core: to be told of every piece of progress.
     pub monitor: &'a Monitor,
 }
 
+/// Threads whose registers are known, the calling one first, and the vendor note that names them.
+pub struct Threads {
+    list: Vec<Thread>,
+    how: How,
+    all: usize,
+    made_by: String,
+}
+
+impl Threads {
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    /// How many there were.
+    pub fn all(&self) -> usize {
+        self.all.max(self.list.len())
+    }
+
+    /// How the registers of the others were read.
+    pub fn how(&self) -> How {
+        self.how
+    }
+}
+
+/// Where a result is written.
+pub enum Output {
+    /// In this working folder, to be published; dropping it removes everything.
+    Folder(Folder),
+    /// To this reader.
+    Stream(Stream),
+}
+
+/// Where the bytes of a core are.
+pub enum Content {
+    /// In this file in the working folder, as the kernel wrote it.
+    File(PathBuf),
+    /// In a copy that sleeps.
+    Live(Live),
+}
+
 impl RawCore<'_> {
+    /// Puts the other threads, and how the core was made, into a core that the kernel wrote. Verify it first.
+    pub fn add_threads(&self) -> Result<(), Failure> {
+        let Content::File(path) = &self.content else {
+            return Ok(());
+        };
+        let others = self.threads.list.get(1..).unwrap_or_default();
+        amend::add_notes(path, others, &self.threads.made_by)
+            .map_err(|error| Failure::io(&error, "write", Some(path)))
+    }
+
     /// Why a core of `size` bytes is shorter than its headers promise.
     pub fn truncated(&self, size: u64, expected: u64) -> Failure {
-        plan::explain_short(self.folder.path(), size).unwrap_or_else(|| {
+        let explained = match &self.output {
+            Output::Folder(folder) => plan::explain_short(folder.path(), size),
+            Output::Stream(_) => None,
+        };
+        explained.unwrap_or_else(|| {
             Failure::new(
                 "ERR_CORE_TRUNCATED",
                 format!(
@@ -98,8 +230,8 @@ impl RawCore<'_> {
 
 /// How a capture ended.
 pub struct Outcome {
-    /// The path of the core or archive.
-    pub result: Result<PathBuf, Failure>,
+    /// The core or archive.
+    pub result: Result<Made, Failure>,
     /// What was done, and how many milliseconds after the call it was over.
     pub steps: Vec<(&'static str, f64)>,
 }
@@ -110,16 +242,24 @@ pub struct Begun {
     pub id: u64,
     /// How long the forks held the calling thread.
     pub pause: Duration,
+    /// How the copy becomes a core.
+    pub method: Method,
 }
 
 /// Progress of a capture, and the word to stop it.
 #[derive(Default)]
 pub struct Monitor {
     bytes: AtomicU64,
+    total: AtomicU64,
     stopped: AtomicBool,
 }
 
 impl Monitor {
+    /// Says how many bytes there will be, once that is known.
+    pub fn expect(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
     /// Notes `bytes` more of progress. False: stop as soon as possible, the verdict has fallen.
     pub fn advance(&self, bytes: u64) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -130,10 +270,16 @@ impl Monitor {
 struct Capture {
     id: u64,
     owner: u64,
-    directory: PathBuf,
+    directory: Option<PathBuf>,
     started: Instant,
     timeout: Duration,
     stall_timeout: Duration,
+    method: Method,
+    wanted: Wanted,
+    passed_by: Option<Failure>,
+    watch: Option<Watch>,
+    resident: u64,
+    title: Title,
     groups: Groups,
     /// How often the kernel had killed in the group when the copy was settled.
     kills_before: AtomicU64,
@@ -150,8 +296,9 @@ struct State {
     /// Why it ends early, and since when that is known.
     verdict: Option<(Failure, Instant)>,
     settled: Option<Result<Settled, Failure>>,
-    folder: Option<Folder>,
+    output: Option<Output>,
     finish: Option<Finish>,
+    describe: Option<Describe>,
     /// Progress when last looked at, and when it last grew; from the time it runs.
     progress: Option<(u64, Instant)>,
 }
@@ -183,7 +330,7 @@ impl Capture {
     }
 
     /// Tells the end, unless it has been told.
-    fn tell(&self, result: Result<PathBuf, Failure>) {
+    fn tell(&self, result: Result<Made, Failure>) {
         let done = self
             .done
             .lock()
@@ -201,12 +348,12 @@ impl Capture {
 
     /// Everything that it left, in memory and on disk, goes.
     fn clear(&self) {
-        let (folder, finish) = {
+        let (output, finish) = {
             let mut state = self.state();
-            (state.folder.take(), state.finish.take())
+            (state.output.take(), state.finish.take())
         };
         self.copy.kill();
-        drop(folder);
+        drop(output);
         drop(finish);
     }
 }
@@ -279,23 +426,28 @@ pub fn begin(
 ) -> Result<Begun, Failure> {
     let started = Instant::now();
     let place = Place::reserve()?;
-    let directory = &request.directory;
-    if let Err(failure) = plan::check(directory) {
-        // Perhaps it is the leftovers of a dead process that fill the disk.
-        if failure.code != "ENOSPC" {
-            return Err(failure);
-        }
-        folder::sweep(directory);
-        if let Err(failure) = plan::check(directory) {
-            // A directory that cannot be used at all is the greater news: read-only images are always full.
-            drop(Folder::create(directory)?);
-            return Err(failure);
-        }
-    }
+    let directory = match &request.target {
+        Target::Directory(directory) => Some(directory.clone()),
+        Target::Stream(_) => None,
+    };
+    let (method, passed_by) = choose(request.method, directory.as_deref())?;
     let groups = Groups::of_this_process();
     check_memory(&groups)?;
-    let folder = Folder::create(directory)?;
-    let snapshot = Snapshot::take(&folder)?;
+    let output = match request.target {
+        Target::Directory(directory) => Output::Folder(Folder::create(&directory)?),
+        Target::Stream(stream) => Output::Stream(stream),
+    };
+    let (title, role) = match &output {
+        Output::Folder(folder) => {
+            let role = folder
+                .fd()
+                .filter(|_| method == Method::Kernel)
+                .map_or(Role::Read, Role::Dumped);
+            (folder.title().clone(), role)
+        }
+        Output::Stream(_) => (Title::now(), Role::Read),
+    };
+    let snapshot = Snapshot::take(role, request.all_threads)?;
     let pause = snapshot.pause;
 
     let mut queue = queue();
@@ -309,10 +461,16 @@ pub fn begin(
     let capture = Arc::new(Capture {
         id: queue.last_id,
         owner: request.owner,
-        directory: request.directory,
+        directory,
         started,
         timeout: request.timeout,
         stall_timeout: request.stall_timeout,
+        method,
+        wanted: request.wanted,
+        passed_by: request.instead_of.or(passed_by),
+        watch: request.watch,
+        resident: dontfork::resident(),
+        title,
         groups,
         kills_before: AtomicU64::new(u64::MAX),
         copy: snapshot.copy.clone(),
@@ -322,8 +480,9 @@ pub fn begin(
         state: Mutex::new(State {
             verdict: None,
             settled: None,
-            folder: Some(folder),
+            output: Some(output),
             finish: Some(request.finish),
+            describe: Some(request.describe),
             progress: None,
         }),
         changed: Condvar::new(),
@@ -350,7 +509,50 @@ pub fn begin(
         capture.clear();
         return Err(failure);
     }
-    Ok(Begun { id, pause })
+    Ok(Begun { id, pause, method })
+}
+
+/// The way of a capture, and why the kernel's was passed by where it was.
+fn choose(
+    wanted: Option<Method>,
+    directory: Option<&Path>,
+) -> Result<(Method, Option<Failure>), Failure> {
+    let (Some(directory), None | Some(Method::Kernel)) = (directory, wanted) else {
+        return Ok((Method::Direct, None));
+    };
+    let mut checked = plan::check(directory);
+    if checked
+        .as_ref()
+        .is_err_and(|failure| failure.code == "ENOSPC")
+    {
+        // Perhaps it is the leftovers of a dead process that fill the disk.
+        folder::sweep(directory);
+        checked = plan::check(directory);
+        if checked.is_err() {
+            // A directory that cannot be used at all is the greater news: read-only images are always full.
+            drop(Folder::create(directory)?);
+        }
+    }
+    match checked {
+        Ok(()) => Ok((Method::Kernel, None)),
+        Err(failure) if wanted.is_none() && is_kernels_own(&failure.code) => {
+            Ok((Method::Direct, Some(failure)))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether a failure concerns the kernel's way only, so that the direct way may do.
+pub fn is_kernels_own(code: &str) -> bool {
+    matches!(
+        code,
+        "ERR_CORE_PATTERN"
+            | "ERR_CORE_LIMIT"
+            | "ERR_CORE_TRUNCATED"
+            | "ENOSPC"
+            | "EDQUOT"
+            | "EFBIG"
+    )
 }
 
 fn check_memory(groups: &Groups) -> Result<(), Failure> {
@@ -448,9 +650,11 @@ fn next() -> Option<Arc<Capture>> {
     next
 }
 
-fn run(capture: &Capture) -> Result<PathBuf, Failure> {
-    folder::sweep(&capture.directory);
-    let (settled, finish) = {
+fn run(capture: &Capture) -> Result<Made, Failure> {
+    if let Some(directory) = &capture.directory {
+        folder::sweep(directory);
+    }
+    let (settled, finish, describe) = {
         let mut state = capture.state();
         while state.settled.is_none() && state.verdict.is_none() {
             state = capture
@@ -462,38 +666,68 @@ fn run(capture: &Capture) -> Result<PathBuf, Failure> {
             return Err(failure.clone());
         }
         state.progress = Some((0, Instant::now()));
-        (state.settled.take(), state.finish.take())
+        (
+            state.settled.take(),
+            state.finish.take(),
+            state.describe.take(),
+        )
     };
-    let (Some(settled), Some(finish)) = (settled, finish) else {
-        return Err(Failure::killed("was given up"));
+    let given_up = || Failure::killed("was given up");
+    let (Some(settled), Some(finish), Some(describe)) = (settled, finish, describe) else {
+        return Err(given_up());
     };
     let settled = settled?;
+    let names: Vec<_> = settled
+        .threads
+        .iter()
+        .map(|thread| (thread.tid, threads::name(thread.tid).unwrap_or_default()))
+        .collect();
+    let made_by = describe(capture.method, capture.title.time.to_rfc3339(), &names);
+    let content = match capture.method {
+        Method::Direct => {
+            let live = Live::plan(capture.copy.clone(), &settled, &made_by, &capture.wanted)?;
+            capture.step("laid out");
+            Content::Live(live)
+        }
+        Method::Kernel => Content::File(dump(capture, &settled)?),
+    };
+    let output = capture.state().output.take().ok_or_else(given_up)?;
+    finish(RawCore {
+        title: capture.title.clone(),
+        output,
+        passed_by: capture.passed_by.clone(),
+        content,
+        maps: settled.maps,
+        heap: settled.heap,
+        threads: Threads {
+            list: settled.threads,
+            how: settled.how,
+            all: settled.all_threads,
+            made_by,
+        },
+        monitor: &capture.monitor,
+    })
+}
+
+/// Lets the kernel dump the copy.
+fn dump(capture: &Capture, settled: &Settled) -> Result<PathBuf, Failure> {
     // It may have waited in line for minutes.
     plan::check_pattern_now()?;
     capture.copy.go();
     let ended = capture.copy.wait(settled.files.status.as_ref());
     capture.step("dumped");
-    let folder = capture.state().folder.take();
-    let Some(folder) = folder else {
-        return Err(Failure::killed("was given up"));
-    };
-    if let Some((failure, _)) = &capture.state().verdict {
+    let state = capture.state();
+    if let Some((failure, _)) = &state.verdict {
         return Err(failure.clone());
     }
     judge(capture, ended)?;
+    let Some(Output::Folder(folder)) = &state.output else {
+        return Err(Failure::killed("was given up"));
+    };
     let core = folder
         .core()
         .map_err(|error| Failure::io(&error, "open", Some(folder.path())))?;
-    let Some(path) = core else {
-        return Err(plan::explain_short(folder.path(), 0).unwrap_or_else(no_file));
-    };
-    finish(RawCore {
-        folder,
-        path,
-        maps: settled.maps,
-        heap: settled.heap,
-        monitor: &capture.monitor,
-    })
+    core.ok_or_else(|| plan::explain_short(folder.path(), 0).unwrap_or_else(no_file))
 }
 
 /// Whether the copy ended as it should: by its own SIGSEGV.
@@ -619,8 +853,27 @@ fn look_at_running(capture: &Capture) {
         }
         return;
     }
-    let on_disk = state.folder.as_ref().map_or(0, Folder::progress);
-    let now = on_disk + capture.monitor.bytes.load(Ordering::Relaxed);
+    let on_disk = match &state.output {
+        Some(Output::Folder(folder)) => folder.progress(),
+        _ => 0,
+    };
+    let written = capture.monitor.bytes.load(Ordering::Relaxed);
+    let now = on_disk + written;
+    if let Some(watch) = &capture.watch {
+        let total = capture.monitor.total.load(Ordering::Relaxed);
+        watch(match total {
+            0 => Progress {
+                phase: "dumping",
+                bytes: on_disk / 2,
+                total: capture.resident,
+            },
+            total => Progress {
+                phase: "writing",
+                bytes: written.min(total),
+                total,
+            },
+        });
+    }
     let Some((last, grew)) = &mut state.progress else {
         return;
     };

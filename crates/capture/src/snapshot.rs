@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::copy::{Copy, Files};
-use crate::dontfork::{self, Extent, MarksLock};
+use crate::copy::{Copy, Files, Role};
+use crate::dontfork::{self, Extent, MarksLock, Spans};
 use crate::error::{Failure, advice};
-use crate::folder::Folder;
 use crate::maps;
+use crate::notes::Thread;
+use crate::threads::{self, Finished, Held, How};
 
 /// How long a copy may take to become ready before it is given up.
 const READY: Duration = Duration::from_secs(10);
@@ -20,6 +21,12 @@ const READY: Duration = Duration::from_secs(10);
 pub(crate) struct Snapshot {
     pub(crate) copy: Arc<Copy>,
     unsettled: Unsettled,
+    /// The calling thread.
+    own: Thread,
+    /// The others, as they stood at the fork.
+    stopped: Finished,
+    /// Where they could not be stopped: those that slept.
+    asleep: Vec<Thread>,
     /// How long the JavaScript thread was held by the forks.
     pub(crate) pause: Duration,
 }
@@ -31,6 +38,12 @@ pub(crate) struct Settled {
     /// The ranges that were marked MADV_DONTFORK and hold memory: what a whole core must have.
     pub(crate) heap: Vec<Range<u64>>,
     pub(crate) files: Files,
+    /// All threads whose registers are known, the calling one first.
+    pub(crate) threads: Vec<Thread>,
+    /// How those of the others were read.
+    pub(crate) how: How,
+    /// How many threads there were.
+    pub(crate) all_threads: usize,
 }
 
 /// Marks that are off, and what is needed to put them back.
@@ -39,6 +52,13 @@ struct Unsettled {
     known: Known,
     /// Other threads mapped or unmapped memory between the forks.
     stirred: bool,
+}
+
+/// A copy whose marks are back.
+struct Restored {
+    maps: Vec<u8>,
+    heap: Vec<Range<u64>>,
+    files: Files,
 }
 
 /// Where the list of marks comes from.
@@ -51,7 +71,7 @@ enum Known {
 
 impl Snapshot {
     /// Forks. When this returns, the copy has the memory of this instant.
-    pub(crate) fn take(folder: &Folder) -> Result<Snapshot, Failure> {
+    pub(crate) fn take(role: Role<'_>, all_threads: bool) -> Result<Snapshot, Failure> {
         let Some(lock) = MarksLock::acquire(Duration::from_secs(5)) else {
             return Err(Failure::new(
                 "ERR_CORE_BUSY",
@@ -60,24 +80,61 @@ impl Snapshot {
             ));
         };
         let started = Instant::now();
-        let by_smaps = dontfork::smaps_is_cheaper();
-        let known = if by_smaps {
+        let known = if dontfork::smaps_is_cheaper() {
             let list = dontfork::list_by_smaps()
                 .map_err(|error| Failure::io(&error, "open", Some("/proc/self/smaps".as_ref())))?;
-            Known::List(list)
+            Some(Known::List(list))
         } else {
-            Known::Probe(Copy::fork(None).map_err(fork_failed)?)
+            None
         };
+        let spans = Spans::now();
+        let mut own = Thread {
+            tid: nix::unistd::gettid().as_raw(),
+            ..Thread::default()
+        };
+
+        // From here to the release other threads stand still, perhaps with malloc's lock in their hands:
+        // nothing is allocated, no lock is taken.
+        let held = Held::stop(all_threads);
         let before = Extent::now();
-        let unmarked = dontfork::unmark_all();
-        let forked = match unmarked {
-            Ok(()) => Copy::fork(folder.fd()).map_err(fork_failed),
-            Err(errno) => Err(dontfork::incomplete(&format!(
-                "the kernel refused madvise(MADV_DOFORK) with {errno:?}"
-            ))),
+        let probe = match &known {
+            Some(_) => Ok(None),
+            None => Copy::fork(Role::Probe, &mut own.registers).map(Some),
+        };
+        let unmarked = if probe.is_ok() {
+            spans.unmark()
+        } else {
+            Ok(())
+        };
+        let forked = match (&probe, unmarked) {
+            (Ok(_), Ok(())) => Some(Copy::fork(role, &mut own.registers)),
+            _ => None,
+        };
+        let after = Extent::now();
+        let stopped = held.release();
+
+        let known = match (known, probe) {
+            (Some(known), _) => known,
+            (None, Ok(Some(probe))) => Known::Probe(probe),
+            (None, Ok(None)) => unreachable!("a probe is forked where there is no list"),
+            // Nothing has been unmarked yet.
+            (None, Err(error)) => return Err(fork_failed(error)),
+        };
+        let forked = match (forked, unmarked) {
+            (Some(forked), _) => forked.map_err(fork_failed),
+            (None, Err(Errno::EINVAL)) => dontfork::unmark_each()
+                .map_err(refused)
+                .and_then(|()| Copy::fork(role, &mut own.registers).map_err(fork_failed)),
+            (None, Err(errno)) => Err(refused(errno)),
+            (None, Ok(())) => unreachable!("without a probe it has returned"),
+        };
+        let asleep = if stopped.was_refused() {
+            threads::asleep(own.tid)
+        } else {
+            Vec::new()
         };
         let pause = started.elapsed();
-        let stirred = before.is_none() || before != Extent::now();
+        let stirred = before.is_none() || before != after;
         let unsettled = Unsettled {
             lock,
             known,
@@ -87,6 +144,9 @@ impl Snapshot {
             Ok(copy) => Ok(Snapshot {
                 copy: Arc::new(copy),
                 unsettled,
+                own,
+                stopped,
+                asleep,
                 pause,
             }),
             Err(failure) => {
@@ -105,14 +165,34 @@ impl Snapshot {
     /// reads lists and page maps for some 30 ms per GB. `tick` is called every 20 ms meanwhile.
     pub(crate) fn settle(self, tick: &mut dyn FnMut()) -> Result<Settled, Failure> {
         let Snapshot {
-            copy, unsettled, ..
+            copy,
+            unsettled,
+            own,
+            stopped,
+            asleep,
+            ..
         } = self;
-        unsettled.settle(&copy, tick)
+        let all_threads = stopped.all();
+        let (mut others, mut how) = stopped.threads();
+        if others.is_empty() && !asleep.is_empty() {
+            (others, how) = (asleep, How::Syscall);
+        }
+        let Restored { maps, heap, files } = unsettled.settle(&copy, tick)?;
+        let mut threads = vec![own];
+        threads.extend(others);
+        Ok(Settled {
+            maps,
+            heap,
+            files,
+            threads,
+            how,
+            all_threads,
+        })
     }
 }
 
 impl Unsettled {
-    fn settle(self, copy: &Copy, tick: &mut dyn FnMut()) -> Result<Settled, Failure> {
+    fn settle(self, copy: &Copy, tick: &mut dyn FnMut()) -> Result<Restored, Failure> {
         let files = match copy.files(READY, tick) {
             Ok(files) => files,
             Err(failure) => {
@@ -167,7 +247,7 @@ impl Unsettled {
             .map_err(|error| Failure::io(&error, "open", Some("/proc/self/maps".as_ref())))?;
         dontfork::set_known(&marked);
         drop(self.lock);
-        Ok(Settled {
+        Ok(Restored {
             maps: text,
             heap,
             files,
@@ -201,6 +281,12 @@ fn read_all(mut file: &fs::File) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(1 << 16);
     file.read_to_end(&mut text)?;
     Ok(text)
+}
+
+fn refused(errno: Errno) -> Failure {
+    dontfork::incomplete(&format!(
+        "the kernel refused madvise(MADV_DOFORK) with {errno:?}"
+    ))
 }
 
 fn fork_failed(error: std::io::Error) -> Failure {

@@ -1,0 +1,78 @@
+//! More notes for a core that the kernel wrote.
+//!
+//! The kernel dumps the copy, and the copy has one thread. Where the others stood was read before the fork: their
+//! notes are put behind those of the kernel, in a new note segment at the end of the file, and the program header
+//! is pointed at that. Debuggers list them like any other threads.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::notes::{self, About, Thread};
+
+/// The most that the kernel's notes may take: the list of files is by far the largest of them, and limited by
+/// vm.max_map_count.
+const MOST: u64 = 256 << 20;
+
+/// Appends the notes of `others` and the vendor note to the core at `path`.
+pub(crate) fn add_notes(path: &Path, others: &[Thread], made_by: &str) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let (header, offset, size) = note_header(&file)?;
+    let mut content = vec![0; usize::try_from(size).map_err(|_| damaged())?];
+    file.read_exact_at(&mut content, offset)?;
+    let about = About::this_process();
+    for thread in others {
+        notes::prstatus(&mut content, &about, thread);
+        notes::fpregset(&mut content, thread);
+    }
+    notes::made_by(&mut content, made_by);
+    let end = file.metadata()?.len().next_multiple_of(4);
+    file.write_all_at(&content, end)?;
+    // p_offset, then p_filesz.
+    file.write_all_at(&end.to_ne_bytes(), header + 8)?;
+    file.write_all_at(&(content.len() as u64).to_ne_bytes(), header + 32)
+}
+
+/// Where the program header of the notes stands, and what it says: offset and size.
+fn note_header(file: &File) -> io::Result<(u64, u64, u64)> {
+    let mut elf = [0; 64];
+    file.read_exact_at(&mut elf, 0)?;
+    let half = |at: usize| u16::from_ne_bytes([elf[at], elf[at + 1]]);
+    let table = long(&elf, 32);
+    let mut count = u64::from(half(56));
+    if count == 0xffff {
+        let mut section = [0; 64];
+        file.read_exact_at(&mut section, long(&elf, 40))?;
+        count = u64::from(u32::from_ne_bytes([
+            section[44],
+            section[45],
+            section[46],
+            section[47],
+        ]));
+    }
+    for index in 0..count {
+        let at = table + index * 56;
+        let mut program = [0; 56];
+        file.read_exact_at(&mut program, at)?;
+        if program[..4] == 4u32.to_ne_bytes() {
+            let (offset, size) = (long(&program, 8), long(&program, 32));
+            return if size <= MOST {
+                Ok((at, offset, size))
+            } else {
+                Err(damaged())
+            };
+        }
+    }
+    Err(damaged())
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_ne_bytes(word)
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the core has no note segment")
+}

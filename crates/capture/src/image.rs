@@ -1,0 +1,537 @@
+//! The ELF core of a frozen copy: planned from its lists, then read page by page.
+//!
+//! The copy sleeps and never changes, so the whole layout (headers, notes, where each page will stand in the file) is known before the
+//! first page is read: an archive can be streamed with the right size in its header.
+//!
+//! What is in it: all private memory that was ever written, and shared memory without a file (as it is when it is
+//! read: sharing means that it goes on changing). What is not: pages that are the same in a file, since an
+//! archive holds the file (but the first page of every ELF mapping is there, with its build-id); device memory and
+//! io_uring's rings, never touched; and what the application marked MADV_DONTDUMP, as the kernel and gcore leave it out.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use crate::maps::Mapping;
+use crate::notes::{self, About, Thread};
+
+pub(crate) const PAGE: u64 = 4096;
+
+/// From this size on a mapping counts as a large buffer.
+const LARGE: u64 = 1 << 20;
+
+/// A planned core.
+#[derive(Debug)]
+pub struct Image {
+    /// ELF header, program headers, notes, and zeros up to a page.
+    head: Vec<u8>,
+    segments: Vec<Segment>,
+    size: u64,
+    /// Mappings left out, with the reason.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A mapping that is not in the core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Addresses.
+    pub range: Range<u64>,
+    /// Name as in maps.
+    pub name: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// One program header: a range of memory, and where its bytes stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Segment {
+    range: Range<u64>,
+    /// `rwx` as ELF flags.
+    flags: u32,
+    /// Bytes of it in the file, from its start; the rest is to be had from the mapped file, or was never touched.
+    file_size: u64,
+    offset: u64,
+    /// What must be read; all else below `file_size` is zero.
+    extents: Vec<Range<u64>>,
+}
+
+/// What a stretch of the core's bytes is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Headers and notes.
+    Bytes(&'a [u8]),
+    /// That many zeros.
+    Zeros(u64),
+    /// The copy's memory at these addresses.
+    Memory(Range<u64>),
+}
+
+/// What the plan is made from.
+pub(crate) struct Sources<'a> {
+    pub(crate) mappings: &'a [Mapping],
+    /// Ranges that are marked MADV_DONTDUMP; sorted.
+    pub(crate) dont_dump: &'a [Range<u64>],
+    /// The copy's page map.
+    pub(crate) pages: &'a File,
+    /// The page map of this process, for shared memory: a fork does not copy its entries.
+    pub(crate) own_pages: Option<&'a File>,
+    pub(crate) memory: &'a File,
+    pub(crate) about: &'a About,
+    pub(crate) threads: &'a [Thread],
+    /// The vendor note.
+    pub(crate) made_by: &'a str,
+    /// V8's pages.
+    pub(crate) heap: &'a [Range<u64>],
+    pub(crate) wanted: &'a Wanted,
+}
+
+/// What a caller wants in a core.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Also the pages that are the same in a file.
+    pub files: bool,
+    /// Also what is marked MADV_DONTDUMP.
+    pub dont_dump: bool,
+    /// The most bytes a core may have: what matters least is left out.
+    pub max_size: Option<u64>,
+}
+
+impl Image {
+    /// Lays out the core.
+    pub(crate) fn plan(sources: &Sources<'_>) -> io::Result<Image> {
+        let mut segments = Vec::new();
+        let mut skipped = Vec::new();
+        for mapping in sources.mappings {
+            match left_out(mapping, sources) {
+                Some(reason) => {
+                    skipped.push(Skipped {
+                        range: mapping.range.clone(),
+                        name: String::from_utf8_lossy(&mapping.name).into_owned(),
+                        reason,
+                    });
+                    segments.push(Segment::without_bytes(mapping));
+                }
+                None => plan_mapping(mapping, sources, &mut segments)?,
+            }
+        }
+        let mut image = Image {
+            head: Vec::new(),
+            segments,
+            size: 0,
+            skipped,
+        };
+        image.finish(sources);
+        image.shrink(sources);
+        Ok(image)
+    }
+
+    fn finish(&mut self, sources: &Sources<'_>) {
+        let mut notes = Vec::new();
+        for (index, thread) in sources.threads.iter().enumerate() {
+            notes::prstatus(&mut notes, sources.about, thread);
+            if index == 0 {
+                // The kernel's order: what concerns the process stands after its first thread.
+                notes::prpsinfo(&mut notes, sources.about);
+                notes::siginfo(&mut notes);
+                notes::auxv(&mut notes, sources.about);
+                notes::file(&mut notes, sources.mappings, PAGE);
+            }
+            notes::fpregset(&mut notes, thread);
+        }
+        notes::made_by(&mut notes, sources.made_by);
+
+        let count = self.segments.len() as u64 + 1;
+        let many = count >= u64::from(PN_XNUM);
+        let headers = EHDR + count * PHDR + if many { SHDR } else { 0 };
+        let mut offset = (headers + notes.len() as u64).next_multiple_of(PAGE);
+        for segment in &mut self.segments {
+            segment.offset = offset;
+            offset += segment.file_size;
+        }
+        self.size = offset;
+
+        let mut head = elf_header(count, many);
+        program_header(&mut head, PT_NOTE, 0, headers, 0..0, notes.len() as u64, 4);
+        for segment in &self.segments {
+            let Segment {
+                range,
+                flags,
+                file_size,
+                offset,
+                ..
+            } = segment;
+            program_header(
+                &mut head,
+                PT_LOAD,
+                *flags,
+                *offset,
+                range.clone(),
+                *file_size,
+                PAGE,
+            );
+        }
+        if many {
+            section_header_zero(&mut head, count);
+        }
+        head.extend(notes);
+        head.resize(head.len().next_multiple_of(PAGE as usize), 0);
+        self.head = head;
+    }
+
+    /// Leaves out what matters least, the largest first, until the core is no larger than wanted: first large
+    /// buffers, then other native memory, then V8's pages; never stacks.
+    fn shrink(&mut self, sources: &Sources<'_>) {
+        let Some(most) = sources.wanted.max_size else {
+            return;
+        };
+        if self.size <= most {
+            return;
+        }
+        let overlaps = |ranges: &[Range<u64>], range: &Range<u64>| {
+            let index = ranges.partition_point(|other| other.end <= range.start);
+            ranges
+                .get(index)
+                .is_some_and(|other| other.start < range.end)
+        };
+        let rank = |segment: &Segment| {
+            let is_stack =
+                |thread: &Thread| segment.range.contains(&thread.registers.stack_pointer());
+            if segment.file_size == 0 || sources.threads.iter().any(is_stack) {
+                None
+            } else if overlaps(sources.heap, &segment.range) {
+                Some(2)
+            } else {
+                Some(if segment.file_size >= LARGE { 0 } else { 1 })
+            }
+        };
+        let mut order: Vec<_> = self
+            .segments
+            .iter()
+            .enumerate()
+            .filter_map(|(index, segment)| Some((rank(segment)?, segment.file_size, index)))
+            .collect();
+        order.sort_by_key(|(rank, size, _)| (*rank, std::cmp::Reverse(*size)));
+        let mut size = self.size;
+        for (_, bytes, index) in order {
+            if size <= most {
+                break;
+            }
+            let segment = &mut self.segments[index];
+            segment.file_size = 0;
+            segment.extents.clear();
+            size -= bytes;
+            let mapping = sources
+                .mappings
+                .iter()
+                .find(|mapping| mapping.range.contains(&segment.range.start));
+            self.skipped.push(Skipped {
+                range: segment.range.clone(),
+                name: mapping.map_or_else(String::new, |mapping| {
+                    String::from_utf8_lossy(&mapping.name).into_owned()
+                }),
+                reason: "maxSize",
+            });
+        }
+        self.finish(sources);
+    }
+
+    /// Bytes of the core.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes of memory that must be read.
+    pub fn data_size(&self) -> u64 {
+        self.segments
+            .iter()
+            .flat_map(|segment| &segment.extents)
+            .map(|extent| extent.end - extent.start)
+            .sum()
+    }
+
+    /// The core from its first byte to its last.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let segments = self.segments.iter().flat_map(|segment| {
+            let mut at = segment.range.start;
+            let end = segment.range.start + segment.file_size;
+            let mut parts = Vec::with_capacity(segment.extents.len() * 2 + 1);
+            for extent in &segment.extents {
+                parts.push(Part::Zeros(extent.start - at));
+                parts.push(Part::Memory(extent.clone()));
+                at = extent.end;
+            }
+            parts.push(Part::Zeros(end - at));
+            parts
+        });
+        std::iter::once(Part::Bytes(&self.head))
+            .chain(segments)
+            .filter(|part| *part != Part::Zeros(0))
+    }
+}
+
+impl Segment {
+    fn without_bytes(mapping: &Mapping) -> Segment {
+        Segment {
+            range: mapping.range.clone(),
+            flags: flags(mapping),
+            file_size: 0,
+            offset: 0,
+            extents: Vec::new(),
+        }
+    }
+}
+
+fn flags(mapping: &Mapping) -> u32 {
+    let bit = |index: usize, letter: u8, value: u32| {
+        if mapping.permissions[index] == letter {
+            value
+        } else {
+            0
+        }
+    };
+    bit(0, b'r', 4) | bit(1, b'w', 2) | bit(2, b'x', 1)
+}
+
+fn left_out(mapping: &Mapping, sources: &Sources<'_>) -> Option<&'static str> {
+    let name = mapping.name.as_slice();
+    let dont_dump = if sources.wanted.dont_dump {
+        &[]
+    } else {
+        sources.dont_dump
+    };
+    let index = dont_dump.partition_point(|range| range.end <= mapping.range.start);
+    if name.starts_with(b"[vvar") || name == b"[vsyscall]" {
+        Some("the kernel's own")
+    } else if name.starts_with(b"anon_inode:") {
+        Some("a ring or device shared with the kernel")
+    } else if name.starts_with(b"/dev/")
+        && name != b"/dev/zero (deleted)"
+        && !name.starts_with(b"/dev/shm/")
+    {
+        Some("device memory")
+    } else if dont_dump
+        .get(index)
+        .is_some_and(|range| range.start < mapping.range.end)
+        && name != b"[vdso]"
+    {
+        Some("MADV_DONTDUMP")
+    } else if mapping.is_shared() && mapping.has_file() && !mapping.name.ends_with(b" (deleted)") {
+        Some("shared with a file")
+    } else {
+        None
+    }
+}
+
+fn plan_mapping(
+    mapping: &Mapping,
+    sources: &Sources<'_>,
+    segments: &mut Vec<Segment>,
+) -> io::Result<()> {
+    if mapping.name == b"[vdso]" {
+        segments.push(whole(mapping, vec![mapping.range.clone()]));
+        return Ok(());
+    }
+    if mapping.is_shared() {
+        let Some(own_pages) = sources.own_pages else {
+            segments.push(Segment::without_bytes(mapping));
+            return Ok(());
+        };
+        segments.push(whole(
+            mapping,
+            populated(own_pages, &mapping.range, Kind::Present)?,
+        ));
+        return Ok(());
+    }
+    let kind = if sources.wanted.files {
+        Kind::Present
+    } else {
+        Kind::Anonymous
+    };
+    let extents = populated(sources.pages, &mapping.range, kind)?;
+    if mapping.backing.inode == 0 {
+        segments.push(whole(mapping, extents));
+        return Ok(());
+    }
+    // A private file mapping: a segment for every stretch that was written, one without bytes for
+    // what is as in the file. A debugger takes what has no bytes from the file; zeros it would believe.
+    let mut wanted = extents;
+    if mapping.offset == 0
+        && mapping.permissions[0] == b'r'
+        && starts_as_elf(sources.memory, mapping.range.start)
+    {
+        let first = mapping.range.start..mapping.range.start + PAGE;
+        if wanted
+            .first()
+            .is_none_or(|extent| extent.start > first.start)
+        {
+            wanted.insert(0, first);
+        }
+    }
+    let mut at = mapping.range.start;
+    let mut add = |range: Range<u64>, has_bytes: bool| {
+        if range.start < range.end {
+            let length = range.end - range.start;
+            segments.push(Segment {
+                range: range.clone(),
+                flags: flags(mapping),
+                file_size: if has_bytes { length } else { 0 },
+                offset: 0,
+                extents: if has_bytes { vec![range] } else { Vec::new() },
+            });
+        }
+    };
+    for extent in joined(wanted) {
+        add(at..extent.start, false);
+        at = extent.end;
+        add(extent, true);
+    }
+    add(at..mapping.range.end, false);
+    Ok(())
+}
+
+/// A mapping as one segment whose gaps are zeros: memory that was never touched reads as zero. Its bytes end with
+/// the last page that has any.
+fn whole(mapping: &Mapping, extents: Vec<Range<u64>>) -> Segment {
+    let file_size = extents
+        .last()
+        .map_or(0, |_| mapping.range.end - mapping.range.start);
+    Segment {
+        file_size,
+        extents,
+        ..Segment::without_bytes(mapping)
+    }
+}
+
+fn joined(extents: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let mut out: Vec<Range<u64>> = Vec::with_capacity(extents.len());
+    for extent in extents {
+        match out.last_mut() {
+            Some(last) if extent.start <= last.end => last.end = extent.end,
+            _ => out.push(extent),
+        }
+    }
+    out
+}
+
+fn starts_as_elf(memory: &File, address: u64) -> bool {
+    let mut magic = [0; 4];
+    memory.read_exact_at(&mut magic, address).is_ok() && magic == *b"\x7fELF"
+}
+
+enum Kind {
+    /// In memory or in swap.
+    Present,
+    /// The same, and not a page of a file.
+    Anonymous,
+}
+
+/// Stretches of pages that hold something, by `/proc/PID/pagemap`.
+fn populated(pages: &File, range: &Range<u64>, kind: Kind) -> io::Result<Vec<Range<u64>>> {
+    const PRESENT: u64 = 1 << 63;
+    const SWAPPED: u64 = 1 << 62;
+    const FILE: u64 = 1 << 61;
+    let mut extents: Vec<Range<u64>> = Vec::new();
+    let mut buffer = vec![0u8; 64 << 10];
+    let mut page = range.start / PAGE;
+    let end = range.end / PAGE;
+    while page < end {
+        let want = ((end - page) * 8).min(buffer.len() as u64) as usize;
+        let got = pages.read_at(&mut buffer[..want], page * 8)?;
+        if got < 8 {
+            break;
+        }
+        for entry in buffer[..got].as_chunks::<8>().0 {
+            let entry = u64::from_ne_bytes(*entry);
+            let holds = entry & (PRESENT | SWAPPED) != 0
+                && (matches!(kind, Kind::Present) || entry & FILE == 0);
+            if holds {
+                let start = page * PAGE;
+                match extents.last_mut() {
+                    Some(last) if last.end == start => last.end += PAGE,
+                    _ => extents.push(start..start + PAGE),
+                }
+            }
+            page += 1;
+        }
+    }
+    Ok(extents)
+}
+
+// --- ELF ------------------------------------------------------------------------------------------
+
+const EHDR: u64 = 64;
+const PHDR: u64 = 56;
+const SHDR: u64 = 64;
+const PT_LOAD: u32 = 1;
+const PT_NOTE: u32 = 4;
+/// `e_phnum` of a file with more program headers than fit: the number is then in section header 0.
+const PN_XNUM: u16 = 0xffff;
+#[cfg(target_arch = "x86_64")]
+const MACHINE: u16 = 62;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: u16 = 183;
+
+fn elf_header(program_headers: u64, many: bool) -> Vec<u8> {
+    let order = if cfg!(target_endian = "little") { 1 } else { 2 };
+    let mut out = vec![
+        0x7f, b'E', b'L', b'F', 2, order, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    out.extend(4u16.to_ne_bytes()); // ET_CORE
+    out.extend(MACHINE.to_ne_bytes());
+    out.extend(1u32.to_ne_bytes());
+    out.extend(0u64.to_ne_bytes()); // entry
+    out.extend(EHDR.to_ne_bytes()); // program headers
+    out.extend(
+        (if many {
+            EHDR + program_headers * PHDR
+        } else {
+            0
+        })
+        .to_ne_bytes(),
+    );
+    out.extend(0u32.to_ne_bytes()); // flags
+    out.extend((EHDR as u16).to_ne_bytes());
+    out.extend((PHDR as u16).to_ne_bytes());
+    out.extend(
+        (if many {
+            PN_XNUM
+        } else {
+            program_headers as u16
+        })
+        .to_ne_bytes(),
+    );
+    out.extend((if many { SHDR as u16 } else { 0 }).to_ne_bytes());
+    out.extend(u16::from(many).to_ne_bytes());
+    out.extend(0u16.to_ne_bytes());
+    out
+}
+
+fn program_header(
+    out: &mut Vec<u8>,
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    memory: Range<u64>,
+    file_size: u64,
+    align: u64,
+) {
+    out.extend(kind.to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
+    for word in [
+        offset,
+        memory.start,
+        0,
+        file_size,
+        memory.end - memory.start,
+        align,
+    ] {
+        out.extend(word.to_ne_bytes());
+    }
+}
+
+fn section_header_zero(out: &mut Vec<u8>, program_headers: u64) {
+    let mut header = [0; SHDR as usize];
+    header[44..48].copy_from_slice(&(program_headers as u32).to_ne_bytes()); // sh_info
+    out.extend(header);
+}

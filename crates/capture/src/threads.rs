@@ -1,0 +1,675 @@
+//! The other threads of this process: held for the instant of a fork, and their registers read.
+//!
+//! A forked copy has the calling thread only; where the others stood is known to nobody but this process. So a
+//! helper (a process that shares our memory, hence able to ptrace our threads) seizes and interrupts them, reads
+//! their registers into memory that was laid out before, keeps them while the fork happens, and lets go. That also
+//! makes the copy exact: nobody maps or writes between its birth and that of the probe.
+//!
+//! A stopped thread may hold any lock: between [`Held`] and its drop this thread must not allocate, and must not
+//! take a lock. Every wait has an end: if this thread were stuck all the same, the helper lets go by itself.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::libc::{self, c_int, c_long, c_void, pid_t};
+
+use crate::notes::Thread;
+use crate::registers::Registers;
+
+/// More threads than this are not looked at.
+const MOST: usize = 4096;
+
+/// How long the threads may take to stop. One in uninterruptible sleep never does, and is left out.
+const STOP: Duration = Duration::from_millis(100);
+
+/// After this the helper lets go, whatever this thread does.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// How the registers of the other threads were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// All registers, of stopped threads.
+    Ptrace,
+    /// Stack pointer and program counter of those that slept in a system call.
+    Syscall,
+    /// Not at all.
+    None,
+}
+
+/// States of [`Desk::state`], in their order.
+/// The helper waits to be named to yama.
+const BORN: u32 = 0;
+/// It may begin.
+const NAMED: u32 = 1;
+/// All threads that could be stopped are.
+const STOPPED: u32 = 2;
+/// Not one could.
+const REFUSED: u32 = 3;
+/// They may go on.
+const RELEASE: u32 = 4;
+
+/// One thread as the helper notes it.
+#[repr(C)]
+struct Seat {
+    tid: pid_t,
+    state: SeatState,
+    registers: Registers,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SeatState {
+    Seized,
+    /// Stopped, and its registers read.
+    Stopped,
+    /// Stopped, but its registers were refused.
+    Mute,
+    Gone,
+}
+
+/// What this thread and the helper share. Lives on this thread's heap; the helper shares all memory.
+struct Desk {
+    state: AtomicU32,
+    /// `/proc/self/task`, opened by this thread: for the helper "self" is somebody else.
+    tasks: c_int,
+    /// This thread: never stopped.
+    own: pid_t,
+    seats: Vec<Seat>,
+    taken: usize,
+    deadline_stop_ns: u64,
+    deadline_hold_ns: u64,
+}
+
+/// The other threads, stopped (or, where that was refused, running). Dropping it lets them go.
+pub(crate) struct Held {
+    desk: Box<Desk>,
+    helper: Option<Helper>,
+    _tasks: Option<File>,
+    all: usize,
+    released: bool,
+}
+
+struct Helper {
+    pid: pid_t,
+    stack: *mut c_void,
+}
+
+const STACK: usize = 64 << 10;
+
+// SAFETY: the stack pointer is only used to unmap the stack, by whoever owns the Helper.
+unsafe impl Send for Helper {}
+
+/// What became of the helper, to be reaped where it may take a moment.
+pub(crate) struct Finished {
+    desk: Box<Desk>,
+    stopped: bool,
+    all: usize,
+    helper: Option<Helper>,
+}
+
+impl Held {
+    /// Stops all other threads. With `wanted` false, or where it is refused, nobody is stopped.
+    pub(crate) fn stop(wanted: bool) -> Held {
+        let tasks = File::open("/proc/self/task").ok();
+        let count = fs::read_dir("/proc/self/task").map_or(0, |entries| entries.count());
+        // Room for threads that are born meanwhile.
+        let room = (count + count / 4 + 16).min(MOST);
+        let mut seats = Vec::new();
+        if wanted && count > 1 {
+            seats.resize_with(room, || Seat {
+                tid: 0,
+                state: SeatState::Gone,
+                registers: Registers::default(),
+            });
+        }
+        let now = monotonic();
+        let mut held = Held {
+            desk: Box::new(Desk {
+                state: AtomicU32::new(BORN),
+                tasks: tasks.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+                // SAFETY: takes nothing, gives the thread's id.
+                own: unsafe { libc::syscall(libc::SYS_gettid) } as pid_t,
+                seats,
+                taken: 0,
+                deadline_stop_ns: now + STOP.as_nanos() as u64,
+                deadline_hold_ns: now + HOLD.as_nanos() as u64,
+            }),
+            helper: None,
+            _tasks: tasks,
+            all: count,
+            released: false,
+        };
+        if held.desk.seats.is_empty() {
+            return held;
+        }
+        held.helper = Helper::start(&held.desk);
+        let Some(helper) = &held.helper else {
+            return held;
+        };
+        // With yama in its usual setting a process may only be traced by its ancestors, or by whom it names.
+        // SAFETY: integers only; where there is no yama it answers EINVAL.
+        unsafe { libc::prctl(libc::PR_SET_PTRACER, helper.pid as libc::c_ulong, 0, 0, 0) };
+        held.desk.set(NAMED);
+        held.desk.wait_while(NAMED, STOP * 2);
+        // SAFETY: as above; 0 names nobody.
+        unsafe { libc::prctl(libc::PR_SET_PTRACER, 0, 0, 0, 0) };
+        held
+    }
+
+    /// Lets the threads go on.
+    pub(crate) fn release(mut self) -> Finished {
+        let stopped = self.desk.state.load(Ordering::Acquire) == STOPPED;
+        self.let_go();
+        let desk = std::mem::replace(&mut self.desk, Box::new(Desk::empty()));
+        Finished {
+            desk,
+            stopped,
+            all: self.all,
+            helper: self.helper.take(),
+        }
+    }
+
+    fn let_go(&mut self) {
+        if self.helper.is_some() && !self.released {
+            self.released = true;
+            self.desk.set(RELEASE);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.let_go();
+        if let Some(helper) = self.helper.take() {
+            helper.reap();
+        }
+    }
+}
+
+impl Finished {
+    /// Whether threads were to be stopped, and not one was.
+    pub(crate) fn was_refused(&self) -> bool {
+        !self.desk.seats.is_empty() && !self.stopped
+    }
+
+    /// How many threads there were, the calling one counted.
+    pub(crate) fn all(&self) -> usize {
+        self.all
+    }
+
+    /// Waits for the helper's end and gives the threads it read.
+    pub(crate) fn threads(mut self) -> (Vec<Thread>, How) {
+        if let Some(helper) = self.helper.take() {
+            helper.reap();
+        }
+        let stopped = self.desk.seats[..self.desk.taken.min(self.desk.seats.len())]
+            .iter()
+            .filter(|seat| seat.state == SeatState::Stopped);
+        let threads: Vec<_> = stopped
+            .map(|seat| Thread {
+                tid: seat.tid,
+                registers: seat.registers.clone(),
+                ..Thread::default()
+            })
+            .collect();
+        if !threads.is_empty() {
+            return (threads, How::Ptrace);
+        }
+        (Vec::new(), How::None)
+    }
+}
+
+/// Where the other threads stand that sleep in a system call, by `/proc/self/task/*/syscall`: all that can be known
+/// without ptrace. They are not stopped, so a thread may have gone on before the fork.
+pub(crate) fn asleep(own: pid_t) -> Vec<Thread> {
+    let entries = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let tids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<pid_t>().ok());
+    tids.filter(|tid| *tid != own)
+        .filter_map(|tid| {
+            let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
+            let registers = Registers::parse_syscall(&text)?;
+            Some(Thread {
+                tid,
+                registers,
+                ..Thread::default()
+            })
+        })
+        .collect()
+}
+
+/// The thread's name, as it is now.
+pub(crate) fn name(tid: pid_t) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/self/task/{tid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        if let Some(helper) = self.helper.take() {
+            helper.reap();
+        }
+    }
+}
+
+impl Desk {
+    fn empty() -> Desk {
+        Desk {
+            state: AtomicU32::new(RELEASE),
+            tasks: -1,
+            own: 0,
+            seats: Vec::new(),
+            taken: 0,
+            deadline_stop_ns: 0,
+            deadline_hold_ns: 0,
+        }
+    }
+
+    fn set(&self, state: u32) {
+        self.state.store(state, Ordering::Release);
+        // SAFETY: the futex word lives as long as the desk.
+        unsafe {
+            raw(
+                libc::SYS_futex,
+                &raw const self.state as usize,
+                libc::FUTEX_WAKE as usize,
+                16,
+                0,
+            )
+        };
+    }
+
+    /// Sleeps while the state is `state`, at most `patience`.
+    fn wait_while(&self, state: u32, patience: Duration) {
+        let until = Instant::now() + patience;
+        while self.state.load(Ordering::Acquire) == state {
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            let left = libc::timespec {
+                tv_sec: left.as_secs() as _,
+                tv_nsec: left.subsec_nanos() as _,
+            };
+            // SAFETY: a live futex word and a live timespec.
+            unsafe {
+                raw(
+                    libc::SYS_futex,
+                    &raw const self.state as usize,
+                    libc::FUTEX_WAIT as usize,
+                    state as usize,
+                    &raw const left as usize,
+                )
+            };
+        }
+    }
+}
+
+impl Helper {
+    fn start(desk: &Desk) -> Option<Helper> {
+        // SAFETY: a fresh anonymous mapping.
+        let stack = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                STACK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+                -1,
+                0,
+            )
+        };
+        if stack == libc::MAP_FAILED {
+            return None;
+        }
+        // CLONE_VM: it reads registers straight into our memory. CLONE_FILES: it may use our open directory. Not
+        // CLONE_THREAD: a thread cannot trace its own group. Exit signal 0, like a copy.
+        let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_UNTRACED;
+        // SAFETY: the stack is ours and large enough; `help` and the desk outlive the helper, which is reaped
+        // before either is dropped.
+        let pid = unsafe {
+            libc::clone(
+                help,
+                stack.byte_add(STACK),
+                flags,
+                &raw const *desk as *mut c_void,
+            )
+        };
+        if pid == -1 {
+            // SAFETY: nobody runs on it.
+            unsafe { libc::munmap(stack, STACK) };
+            return None;
+        }
+        Some(Helper { pid, stack })
+    }
+
+    fn reap(self) {
+        let mut status = 0;
+        // SAFETY: waits for our own child; __WALL since its end raises no SIGCHLD. It ends by itself at the
+        // latest when its deadline is over. Then nobody runs on the stack any more.
+        unsafe {
+            while libc::waitpid(self.pid, &raw mut status, libc::__WALL) == -1
+                && *libc::__errno_location() == libc::EINTR
+            {}
+            libc::munmap(self.stack, STACK);
+        }
+    }
+}
+
+// --- the helper's side ---------------------------------------------------------------------------
+// It shares the memory and even the thread block of the thread that made it: no errno (hence raw calls
+// that give the error as their value), no allocation, no lock, no panic.
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn raw(number: c_long, a: usize, b: usize, c: usize, d: usize) -> isize {
+    let result: isize;
+    // SAFETY: the caller's; the instruction clobbers rcx and r11.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") 0usize, in("r9") 0usize,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+unsafe fn raw(number: c_long, a: usize, b: usize, c: usize, d: usize) -> isize {
+    let result: isize;
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a as isize => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") 0usize, in("x5") 0usize,
+        );
+    }
+    result
+}
+
+fn monotonic() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes into a live timespec.
+    unsafe {
+        raw(
+            libc::SYS_clock_gettime,
+            libc::CLOCK_MONOTONIC as usize,
+            &raw mut now as usize,
+            0,
+            0,
+        )
+    };
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
+}
+
+const PTRACE_SEIZE: usize = 0x4206;
+const PTRACE_INTERRUPT: usize = 0x4207;
+const PTRACE_GETREGSET: usize = 0x4204;
+const PTRACE_DETACH: usize = 17;
+const NT_PRSTATUS: usize = 1;
+const NT_PRFPREG: usize = 2;
+
+extern "C" fn help(desk: *mut c_void) -> c_int {
+    // SAFETY: `Helper::start` passes the desk, which outlives this process; the thread that owns it reads the
+    // seats only after this process has ended, so nobody else touches them now.
+    let desk = unsafe { &mut *desk.cast::<Desk>() };
+    // SAFETY: raw calls with integers and pointers to live memory; see the head of this part.
+    unsafe {
+        raw(
+            libc::SYS_prctl,
+            libc::PR_SET_PDEATHSIG as usize,
+            libc::SIGKILL as usize,
+            0,
+            0,
+        );
+        // Should a filter kill this process, its core is nobody's business. (Before Linux 5.16 that dump would
+        // even take down who shares its memory.)
+        let none = libc::rlimit64 {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        raw(
+            libc::SYS_prlimit64,
+            0,
+            libc::RLIMIT_CORE as usize,
+            &raw const none as usize,
+            0,
+        );
+        // Until the other side has named us to yama.
+        while desk.state.load(Ordering::Acquire) == BORN && monotonic() < desk.deadline_stop_ns {
+            pause_for(20_000);
+        }
+        let refused = seize_all(desk);
+        wait_for_stops(desk);
+        let stopped = desk
+            .seats
+            .iter()
+            .take(desk.taken)
+            .any(|seat| matches!(seat.state, SeatState::Stopped | SeatState::Mute));
+        if desk.state.load(Ordering::Acquire) != RELEASE {
+            desk.set(if refused && !stopped {
+                REFUSED
+            } else {
+                STOPPED
+            });
+        }
+        if stopped {
+            while desk.state.load(Ordering::Acquire) == STOPPED
+                && monotonic() < desk.deadline_hold_ns
+            {
+                let left = libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: 50_000_000,
+                };
+                raw(
+                    libc::SYS_futex,
+                    &raw const desk.state as usize,
+                    libc::FUTEX_WAIT as usize,
+                    STOPPED as usize,
+                    &raw const left as usize,
+                );
+            }
+        }
+        let mut index = 0;
+        while index < desk.taken {
+            if let Some(seat) = desk.seats.get(index)
+                && seat.state != SeatState::Gone
+            {
+                raw(libc::SYS_ptrace, PTRACE_DETACH, seat.tid as usize, 0, 0);
+            }
+            index += 1;
+        }
+        // Threads that never stopped cannot be detached: the end of this process does that.
+    }
+    0
+}
+
+unsafe fn pause_for(nanoseconds: i64) {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: nanoseconds as _,
+    };
+    // SAFETY: a live timespec.
+    unsafe { raw(libc::SYS_nanosleep, &raw const time as usize, 0, 0, 0) };
+}
+
+/// Seizes and interrupts every thread but the owner, until a look at the list finds no new one. Gives
+/// whether any was refused.
+unsafe fn seize_all(desk: &mut Desk) -> bool {
+    let mut refused = false;
+    let mut entries = [0u64; 1024];
+    let bytes = entries.as_mut_ptr().cast::<u8>();
+    let mut round = 0;
+    while round < 8 {
+        round += 1;
+        let mut found = 0;
+        // SAFETY: the directory is open as long as the owner holds it; the buffer is live.
+        unsafe {
+            raw(
+                libc::SYS_lseek,
+                desk.tasks as usize,
+                0,
+                libc::SEEK_SET as usize,
+                0,
+            )
+        };
+        loop {
+            // SAFETY: as above.
+            let filled = unsafe {
+                raw(
+                    libc::SYS_getdents64,
+                    desk.tasks as usize,
+                    bytes as usize,
+                    size_of_val(&entries),
+                    0,
+                )
+            };
+            if filled <= 0 {
+                break;
+            }
+            let mut at = 0usize;
+            while at.wrapping_add(19) < filled as usize {
+                // SAFETY: `at` and the name lie inside what the kernel filled.
+                let (length, tid) = unsafe { entry(bytes, at, filled as usize) };
+                at = at.wrapping_add(length.max(19));
+                if tid == 0
+                    || tid == desk.own
+                    || desk
+                        .seats
+                        .iter()
+                        .take(desk.taken)
+                        .any(|seat| seat.tid == tid)
+                {
+                    continue;
+                }
+                let taken = desk.taken;
+                let Some(seat) = desk.seats.get_mut(taken) else {
+                    return refused;
+                };
+                desk.taken = taken.wrapping_add(1);
+                seat.tid = tid;
+                // No PTRACE_O_EXITKILL: when this process ends, the threads must live.
+                // SAFETY: integers only.
+                let seized = unsafe { raw(libc::SYS_ptrace, PTRACE_SEIZE, tid as usize, 0, 0) };
+                if seized < 0 {
+                    refused |= seized != -(libc::ESRCH as isize);
+                    seat.state = SeatState::Gone;
+                    continue;
+                }
+                seat.state = SeatState::Seized;
+                found += 1;
+                // SAFETY: integers only.
+                unsafe { raw(libc::SYS_ptrace, PTRACE_INTERRUPT, tid as usize, 0, 0) };
+            }
+        }
+        if found == 0 {
+            break;
+        }
+    }
+    refused
+}
+
+/// Length and thread id of a directory entry; 0 for `.` and `..`.
+unsafe fn entry(bytes: *const u8, at: usize, filled: usize) -> (usize, pid_t) {
+    let mut tid: pid_t = 0;
+    // SAFETY: the caller checked that 19 bytes follow; digits are only read below `filled`.
+    unsafe {
+        let length = u16::from_ne_bytes([bytes.add(at + 16).read(), bytes.add(at + 17).read()]);
+        let mut digit = at + 19;
+        while digit < filled && bytes.add(digit).read().is_ascii_digit() {
+            tid = tid
+                .wrapping_mul(10)
+                .wrapping_add(pid_t::from(bytes.add(digit).read() - b'0'));
+            digit += 1;
+        }
+        (length as usize, tid)
+    }
+}
+
+/// Waits until all seized threads stand still or the deadline is over, and reads their registers.
+unsafe fn wait_for_stops(desk: &mut Desk) {
+    loop {
+        let mut left = false;
+        let mut index = 0;
+        while index < desk.taken {
+            let Some(seat) = desk.seats.get_mut(index) else {
+                break;
+            };
+            index += 1;
+            if seat.state != SeatState::Seized {
+                continue;
+            }
+            let mut status: c_int = 0;
+            let flags = (libc::__WALL | libc::WNOHANG) as usize;
+            // SAFETY: a live status word.
+            let waited = unsafe {
+                raw(
+                    libc::SYS_wait4,
+                    seat.tid as usize,
+                    &raw mut status as usize,
+                    flags,
+                    0,
+                )
+            };
+            if waited == 0 {
+                left = true;
+            } else if waited > 0 && libc::WIFSTOPPED(status) {
+                // SAFETY: the thread is stopped, and the buffers in its seat are live.
+                unsafe { read_registers(seat) };
+            } else {
+                seat.state = SeatState::Gone;
+            }
+        }
+        if !left
+            || monotonic() > desk.deadline_stop_ns
+            || desk.state.load(Ordering::Acquire) == RELEASE
+        {
+            return;
+        }
+        // SAFETY: gives the processor to those who still have to stop.
+        unsafe { pause_for(10_000) };
+    }
+}
+
+unsafe fn read_registers(seat: &mut Seat) {
+    let mut general = libc::iovec {
+        iov_base: seat.registers.general.as_mut_ptr().cast(),
+        iov_len: size_of_val(&seat.registers.general),
+    };
+    let mut floating = libc::iovec {
+        iov_base: seat.registers.floating.as_mut_ptr().cast(),
+        iov_len: size_of_val(&seat.registers.floating),
+    };
+    let tid = seat.tid as usize;
+    // SAFETY: both vectors describe live memory of the size given.
+    unsafe {
+        let read = raw(
+            libc::SYS_ptrace,
+            PTRACE_GETREGSET,
+            tid,
+            NT_PRSTATUS,
+            &raw mut general as usize,
+        );
+        seat.state = if read == 0 {
+            SeatState::Stopped
+        } else {
+            SeatState::Mute
+        };
+        seat.registers.has_floating = raw(
+            libc::SYS_ptrace,
+            PTRACE_GETREGSET,
+            tid,
+            NT_PRFPREG,
+            &raw mut floating as usize,
+        ) == 0;
+    }
+}
