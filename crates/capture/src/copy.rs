@@ -1,8 +1,8 @@
 //! A forked copy, seen from its parent: its report, its order to go, its end.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc::{self, pid_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -52,13 +50,14 @@ pub(crate) struct Ended {
 
 impl Copy {
     /// Forks. `folder` is the working folder of a copy that shall dump, None makes a probe.
-    pub(crate) fn fork(folder: Option<BorrowedFd<'_>>) -> io::Result<Copy> {
+    pub(crate) fn fork(folder: Option<BorrowedFd<'_>>) -> Result<Copy, Failure> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
             None,
             SockFlag::SOCK_CLOEXEC,
-        )?;
+        )
+        .map_err(|errno| Failure::io(&errno.into(), "socketpair", None))?;
         let orders = Orders {
             probe: folder.is_none(),
             parent: nix::unistd::getpid().as_raw(),
@@ -76,7 +75,7 @@ impl Copy {
             }
         };
         drop(blocked);
-        match cloned? {
+        match cloned.map_err(|error| fork_failed(&error))? {
             Cloned::Parent { pid, pidfd } => Ok(Copy {
                 pid,
                 pidfd,
@@ -119,29 +118,12 @@ impl Copy {
 
     fn receive(&self) -> Result<Files, Failure> {
         let mut bytes = [0u8; size_of::<child::Report>()];
-        let mut space = nix::cmsg_space!([i32; child::FILES]);
-        let mut descriptors = Vec::new();
-        let length = {
-            let mut part = [IoSliceMut::new(&mut bytes)];
-            let received = recvmsg::<()>(
-                self.socket.as_raw_fd(),
-                &mut part,
-                Some(&mut space),
-                MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT,
-            )
+        let received = sys::receive::<{ child::FILES }>(self.socket.as_fd(), &mut bytes)
             .map_err(|errno| Failure::system(errno, "recvmsg", None, ""))?;
-            for message in received.cmsgs().into_iter().flatten() {
-                if let ControlMessageOwned::ScmRights(fds) = message {
-                    // SAFETY: the kernel has just installed these descriptors for this call.
-                    descriptors.extend(
-                        fds.into_iter()
-                            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                    );
-                }
-            }
-            received.bytes
-        };
-        if length != bytes.len() {
+        if received.lost {
+            return Err(Failure::io(&Errno::EMFILE.into(), "recvmsg", None));
+        }
+        if received.length != bytes.len() {
             // End of file: it died before it was ready.
             return Err(Failure::killed("died before it was ready"));
         }
@@ -163,7 +145,7 @@ impl Copy {
             step if step == child::Step::Limits as u32 => return Err(refused("prlimit")),
             _ => return Err(refused("open /proc/self/maps")),
         }
-        let mut descriptors = descriptors.into_iter().map(File::from);
+        let mut descriptors = received.files.into_iter().map(File::from);
         let mut file = |bit: usize| {
             if present & (1 << bit) != 0 {
                 descriptors.next()
@@ -273,6 +255,19 @@ impl Drop for Copy {
             self.wait(None);
         }
     }
+}
+
+fn fork_failed(error: &io::Error) -> Failure {
+    if error.raw_os_error() != Some(libc::ENOMEM) {
+        return Failure::io(error, "fork", None);
+    }
+    Failure::system(
+        Errno::ENOMEM,
+        "fork",
+        None,
+        "The kernel does not promise memory for a copy of this process (vm.overcommit_memory=2, a mapping larger \
+         than the machine, or no memory for page tables). Allow overcommit, or capture while the process is smaller.",
+    )
 }
 
 /// Whether `/proc/PID/status` of a dead, unreaped process shows SIGKILL pending.
