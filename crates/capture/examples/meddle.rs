@@ -3,7 +3,7 @@
 //! `process.dlopen` runs it (and then complains that it is no addon).
 //!
 //! What it does the environment variable `MEDDLE` says, in words: `ignore:17` (a signal), `block:11` (for the
-//! calling thread), `dumpable:0`, `nofile:64` (the soft limit on descriptors).
+//! calling thread), `dumpable:0`.
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -35,12 +35,6 @@ fn apply(what: &str, number: i32) -> bool {
                 libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) == 0
             }
             "dumpable" => libc::prctl(libc::PR_SET_DUMPABLE, number, 0, 0, 0) == 0,
-            "nofile" => {
-                let mut limit: libc::rlimit = std::mem::zeroed();
-                libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-                limit.rlim_cur = number as libc::rlim_t;
-                libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0
-            }
             _ => false,
         }
     }

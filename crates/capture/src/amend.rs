@@ -2,7 +2,8 @@
 //!
 //! The kernel dumps the copy, and the copy has one thread. Where the others stood was read before the fork: their
 //! notes are put behind those of the kernel, in a new note segment at the end of the file, and the program header
-//! is pointed at that. Debuggers list them like any other threads.
+//! is pointed at that. Debuggers list them like any other threads. The one that the kernel wrote gets the id of the
+//! thread it is a copy of, or debuggers would look for that in vain.
 
 use std::fs::File;
 use std::io;
@@ -15,13 +16,15 @@ use crate::notes::{self, About, Thread};
 /// vm.max_map_count.
 const MOST: u64 = 256 << 20;
 
-/// Appends the notes of `others` and the vendor note to the core at `path`.
-pub(crate) fn add_notes(path: &Path, others: &[Thread], made_by: &str) -> io::Result<()> {
+/// Appends the notes of all but the first of `threads`, and the vendor note, to the core at `path`.
+pub(crate) fn add_notes(path: &Path, threads: &[Thread], made_by: &str) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let (header, offset, size) = note_header(&file)?;
     let mut content = vec![0; usize::try_from(size).map_err(|_| damaged())?];
     file.read_exact_at(&mut content, offset)?;
     let about = About::this_process();
+    let (calling, others) = threads.split_first().ok_or_else(damaged)?;
+    set_ids(&mut content, calling.tid, &about);
     for thread in others {
         notes::prstatus(&mut content, &about, thread);
         notes::fpregset(&mut content, thread);
@@ -32,6 +35,31 @@ pub(crate) fn add_notes(path: &Path, others: &[Thread], made_by: &str) -> io::Re
     // p_offset, then p_filesz.
     file.write_all_at(&end.to_ne_bytes(), header + 8)?;
     file.write_all_at(&(content.len() as u64).to_ne_bytes(), header + 32)
+}
+
+/// In the kernel's own notes: of whom the thread and the process are copies.
+fn set_ids(notes: &mut [u8], tid: i32, about: &About) {
+    let mut at = 0;
+    while let Some(header) = notes.get(at..at + 12) {
+        let word = |at: usize| {
+            u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let content = at + 12 + (word(0) as usize).next_multiple_of(4);
+        let (size, kind) = (word(4) as usize, word(8));
+        // pr_pid and pr_ppid stand together in both.
+        let ids = match kind {
+            notes::NT_PRSTATUS => Some((content + 32, tid)),
+            notes::NT_PRPSINFO => Some((content + 24, about.pid)),
+            _ => None,
+        };
+        if let Some((place, id)) = ids
+            && let Some(bytes) = notes.get_mut(place..place + 8)
+        {
+            bytes[..4].copy_from_slice(&id.to_ne_bytes());
+            bytes[4..].copy_from_slice(&about.parent.to_ne_bytes());
+        }
+        at = content + size.next_multiple_of(4);
+    }
 }
 
 /// Where the program header of the notes stands, and what it says: offset and size.

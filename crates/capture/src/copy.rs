@@ -1,8 +1,8 @@
 //! A forked copy, seen from its parent: its report, its order to go, its end.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc::{self, pid_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -28,6 +26,22 @@ pub(crate) struct Copy {
     socket: OwnedFd,
     /// Set under the lock when the pid is free for others: from then on nothing may signal it.
     reaped: Mutex<bool>,
+}
+
+/// Why there is no copy. Not yet in words, since nothing may be allocated where it arises.
+#[derive(Debug)]
+pub(crate) enum ForkError {
+    Socketpair(Errno),
+    Fork(io::Error),
+}
+
+impl From<ForkError> for Failure {
+    fn from(error: ForkError) -> Failure {
+        match error {
+            ForkError::Socketpair(errno) => Failure::io(&errno.into(), "socketpair", None),
+            ForkError::Fork(error) => fork_failed(&error),
+        }
+    }
 }
 
 /// What a copy is made for.
@@ -68,13 +82,14 @@ impl Copy {
     ///
     /// Allocates nothing: other threads may be stopped, one of them inside malloc. Leaves in `registers` where the
     /// calling thread stands in the copy.
-    pub(crate) fn fork(role: Role<'_>, registers: &mut Registers) -> io::Result<Copy> {
+    pub(crate) fn fork(role: Role<'_>, registers: &mut Registers) -> Result<Copy, ForkError> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
             None,
             SockFlag::SOCK_CLOEXEC,
-        )?;
+        )
+        .map_err(ForkError::Socketpair)?;
         let orders = Orders {
             probe: matches!(role, Role::Probe),
             parent: nix::unistd::getpid().as_raw(),
@@ -96,7 +111,7 @@ impl Copy {
             }
         };
         drop(blocked);
-        match cloned? {
+        match cloned.map_err(ForkError::Fork)? {
             Cloned::Parent { pid, pidfd } => Ok(Copy {
                 pid,
                 pidfd,
@@ -139,29 +154,12 @@ impl Copy {
 
     fn receive(&self) -> Result<Files, Failure> {
         let mut bytes = [0u8; size_of::<child::Report>()];
-        let mut space = nix::cmsg_space!([i32; child::FILES]);
-        let mut descriptors = Vec::new();
-        let length = {
-            let mut part = [IoSliceMut::new(&mut bytes)];
-            let received = recvmsg::<()>(
-                self.socket.as_raw_fd(),
-                &mut part,
-                Some(&mut space),
-                MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT,
-            )
+        let received = sys::receive::<{ child::FILES }>(self.socket.as_fd(), &mut bytes)
             .map_err(|errno| Failure::system(errno, "recvmsg", None, ""))?;
-            for message in received.cmsgs().into_iter().flatten() {
-                if let ControlMessageOwned::ScmRights(fds) = message {
-                    // SAFETY: the kernel has just installed these descriptors for this call.
-                    descriptors.extend(
-                        fds.into_iter()
-                            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-                    );
-                }
-            }
-            received.bytes
-        };
-        if length != bytes.len() {
+        if received.lost {
+            return Err(Failure::io(&Errno::EMFILE.into(), "recvmsg", None));
+        }
+        if received.length != bytes.len() {
             // End of file: it died before it was ready.
             return Err(Failure::killed("died before it was ready"));
         }
@@ -183,7 +181,7 @@ impl Copy {
             step if step == child::Step::Limits as u32 => return Err(refused("prlimit")),
             _ => return Err(refused("open /proc/self/maps")),
         }
-        let mut descriptors = descriptors.into_iter().map(File::from);
+        let mut descriptors = received.files.into_iter().map(File::from);
         let mut file = |bit: usize| {
             if present & (1 << bit) != 0 {
                 descriptors.next()
@@ -290,6 +288,19 @@ impl Drop for Copy {
             self.wait(None);
         }
     }
+}
+
+fn fork_failed(error: &io::Error) -> Failure {
+    if error.raw_os_error() != Some(libc::ENOMEM) {
+        return Failure::io(error, "fork", None);
+    }
+    Failure::system(
+        Errno::ENOMEM,
+        "fork",
+        None,
+        "The kernel does not promise memory for a copy of this process (vm.overcommit_memory=2, a mapping larger \
+         than the machine, or no memory for page tables). Allow overcommit, or capture while the process is smaller.",
+    )
 }
 
 /// Whether `/proc/PID/status` of a dead, unreaped process shows SIGKILL pending.

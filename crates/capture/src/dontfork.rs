@@ -248,12 +248,31 @@ pub(crate) fn list_by_probe(copy: &[Mapping], probe: &[Mapping], stirred: bool) 
     }
 }
 
+/// The marked ranges where no probe can be asked: what had a mark when last that was known, and may still be V8's.
+pub(crate) fn list_by_memory(now: &[Mapping]) -> Vec<Range<u64>> {
+    let mut marked = Vec::new();
+    for_each_overlap(&known(), now, |part, mapping| {
+        if may_be_v8s(mapping) {
+            marked.push(part);
+        }
+    });
+    marked
+}
+
+/// Private memory without a file, and neither the stack nor the heap of malloc.
+fn may_be_v8s(mapping: &Mapping) -> bool {
+    let named = !mapping.name.is_empty() && !mapping.name.starts_with(b"[anon:");
+    mapping.is_private_anonymous() && !named
+}
+
 fn believable(marked: &[Range<u64>], copy: &[Mapping], known: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut doubtful = maps::subtract(marked, known);
     doubtful.retain(|range| {
         let mut private = true;
-        for_each_overlap(std::slice::from_ref(range), copy, |_, mapping| {
-            private &= mapping.is_private_anonymous();
+        for_each_overlap(std::slice::from_ref(range), copy, |part, mapping| {
+            // What begins with a guard page is the stack of a thread.
+            let guard = part.start == range.start && &mapping.permissions[..3] == b"---";
+            private &= may_be_v8s(mapping) && !guard;
         });
         // glibc reserves whole arenas for its threads, and they too lie on multiples of V8's unit.
         let arena = range.start % ARENA == 0 && range.end % ARENA == 0;
@@ -277,24 +296,22 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
 /// exclusively mapped) cannot be younger than the fork; where every page has been written since, the
 /// first words of the unit, V8's page header, are compared with the copy's.
 ///
+/// `then` and `now` are the mappings of the copy and of this process.
 /// Returns the mappings of `marked` that held any memory in the copy: those must be in its core.
 pub(crate) fn restore(
     marked: &[Range<u64>],
     then: &[Mapping],
+    now: &[Mapping],
     files: Option<&Files>,
     tick: &mut dyn FnMut(),
 ) -> io::Result<Vec<Range<u64>>> {
-    if marked.is_empty() {
-        return Ok(Vec::new());
-    }
-    let now = maps::parse(&fs::read("/proc/self/maps")?);
     let mut back = Vec::new();
     // By mapping, since one that was never touched is not in a core: of V8's 512 MB of room for code
     // most is such.
     let mut copied = Vec::new();
     for_each_overlap(marked, then, |range, before| {
         copied.push(range.clone());
-        for_each_overlap(std::slice::from_ref(&range), &now, |part, after| {
+        for_each_overlap(std::slice::from_ref(&range), now, |part, after| {
             if before.backing == after.backing && before.name == after.name {
                 back.push(part);
             }

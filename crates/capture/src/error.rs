@@ -43,12 +43,7 @@ impl Failure {
         advice: &str,
     ) -> Failure {
         let code = format!("{errno:?}");
-        let words = errno.desc();
-        let mut message = format!(
-            "{code}: {}{}, {syscall}",
-            words[..1].to_lowercase(),
-            &words[1..]
-        );
+        let mut message = format!("{code}: {}, {syscall}", words(errno));
         if let Some(path) = path {
             message.push_str(&format!(" '{}'", path.display()));
         }
@@ -70,7 +65,13 @@ impl Failure {
         match error.raw_os_error() {
             Some(number) => {
                 let errno = Errno::from_raw(number);
-                Failure::system(errno, syscall, path, advice(errno))
+                let advice = match errno {
+                    Errno::EACCES | Errno::EPERM | Errno::ENOSYS if path.is_none() => {
+                        "Something refuses this system call here (a seccomp filter, a security module): allow it."
+                    }
+                    errno => advice(errno),
+                };
+                Failure::system(errno, syscall, path, advice)
             }
             None => {
                 let mut failure = Failure::system(Errno::EIO, syscall, path, "");
@@ -100,6 +101,28 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What an errno means, in libuv's words where they differ from nix's.
+fn words(errno: Errno) -> String {
+    let words = match errno {
+        Errno::EAGAIN => "resource temporarily unavailable",
+        Errno::EBADF => "bad file descriptor",
+        Errno::EBUSY => "resource busy or locked",
+        Errno::EEXIST => "file already exists",
+        Errno::EFAULT => "bad address in system call argument",
+        Errno::EISDIR => "illegal operation on a directory",
+        Errno::EIO => "i/o error",
+        Errno::ENAMETOOLONG => "name too long",
+        Errno::ENOMEM => "not enough memory",
+        Errno::ETXTBSY => "text file is busy",
+        Errno::EXDEV => "cross-device link not permitted",
+        errno => {
+            let words = errno.desc();
+            return words[..1].to_lowercase() + &words[1..];
+        }
+    };
+    words.to_owned()
+}
+
 /// What a person can do about an errno that is common here.
 pub(crate) fn advice(errno: Errno) -> &'static str {
     match errno {
@@ -117,6 +140,14 @@ pub(crate) fn advice(errno: Errno) -> &'static str {
         }
         Errno::ENOTDIR => {
             "It is no directory: name one (option `directory` or STILLCORE_DIRECTORY)."
+        }
+        Errno::EAGAIN => {
+            "The limit on processes and threads is reached (RLIMIT_NPROC, or the pids limit of the container): a \
+             capture needs a few more for a moment. Raise it, or wait until there are fewer."
+        }
+        Errno::EMFILE | Errno::ENFILE => {
+            "No descriptor is free: a capture needs some twenty for a moment. Raise the limit (ulimit -n, \
+             LimitNOFILE=), or close some."
         }
         Errno::EFBIG => "Raise the limit on file sizes (ulimit -f, LimitFSIZE=).",
         _ => "",

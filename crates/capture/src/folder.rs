@@ -199,7 +199,13 @@ impl Drop for Folder {
     fn drop(&mut self) {
         if self.lock.is_some() {
             // While the lock is still held, or a sweep would race with it.
-            let _ = fs::remove_dir_all(&self.path);
+            if fs::remove_dir_all(&self.path).is_err() {
+                // Listing a folder takes a descriptor, and none may be free; removing what is known takes none.
+                for name in ["core", "archive"] {
+                    let _ = fs::remove_file(self.path.join(name));
+                }
+                let _ = fs::remove_dir(&self.path);
+            }
         }
     }
 }

@@ -58,9 +58,9 @@ impl About {
     }
 }
 
-const NT_PRSTATUS: u32 = 1;
+pub(crate) const NT_PRSTATUS: u32 = 1;
 const NT_PRFPREG: u32 = 2;
-const NT_PRPSINFO: u32 = 3;
+pub(crate) const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
 const NT_SIGINFO: u32 = 0x5349_4749;
 const NT_FILE: u32 = 0x4649_4c45;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
@@ -29,8 +30,12 @@ pub(crate) fn check(directory: &Path) -> Result<(), Failure> {
 
 /// Checks the core pattern alone.
 pub(crate) fn check_pattern_now() -> Result<(), Failure> {
-    let pattern = fs::read_to_string(PATTERN_FILE)
-        .map_err(|error| no_proc(&format!("{PATTERN_FILE} cannot be read ({error})")))?;
+    let pattern = fs::read_to_string(PATTERN_FILE).map_err(|error| match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => {
+            Failure::io(&error, "open", Some(Path::new(PATTERN_FILE)))
+        }
+        _ => no_proc(&format!("{PATTERN_FILE} cannot be read ({error})")),
+    })?;
     let with_pid =
         fs::read_to_string("/proc/sys/kernel/core_uses_pid").is_ok_and(|text| text.trim() != "0");
     check_pattern(pattern.trim_end_matches('\n'), with_pid)
@@ -67,39 +72,44 @@ fn check_pattern(pattern: &str, with_pid: bool) -> Result<(), Failure> {
 }
 
 fn check_core_limit(size: u64) -> Result<(), Failure> {
-    let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) else {
-        return Ok(());
-    };
-    if hard >= size {
-        return Ok(());
+    match getrlimit(Resource::RLIMIT_CORE) {
+        Ok((_, 0)) => Err(core_limit("0: no core may be written")),
+        Ok((_, hard)) if hard < size => Err(core_limit(&too_small(hard, size))),
+        _ => Ok(()),
     }
-    let what = if hard == 0 {
-        "0: no core may be written".to_owned()
-    } else {
-        format!("{hard} bytes, and a core of this process has at least {size}")
-    };
-    Err(Failure::new(
+}
+
+fn too_small(limit: u64, size: u64) -> String {
+    format!("{limit} bytes, and a core of this process has at least {size}")
+}
+
+fn core_limit(what: &str) -> Failure {
+    Failure::new(
         "ERR_CORE_LIMIT",
         format!(
             "The hard limit on core files (RLIMIT_CORE) is {what}. Raise it where the service is started \
              (ulimit -Hc unlimited, LimitCORE=infinity, docker --ulimit core=-1); the soft limit does not matter."
         ),
-    ))
+    )
 }
 
 fn check_file_limit(size: u64, directory: &Path) -> Result<(), Failure> {
     match getrlimit(Resource::RLIMIT_FSIZE) {
-        Ok((_, hard)) if hard < size => Err(Failure::system(
-            Errno::EFBIG,
-            "write",
-            Some(directory),
-            &format!(
-                "The hard limit on file sizes (RLIMIT_FSIZE) is {hard} bytes, and a core of this process has \
-                 at least {size}. Raise it where the service is started (ulimit -f, LimitFSIZE=)."
-            ),
-        )),
+        Ok((_, hard)) if hard < size => Err(file_limit(&too_small(hard, size), directory)),
         _ => Ok(()),
     }
+}
+
+fn file_limit(what: &str, directory: &Path) -> Failure {
+    Failure::system(
+        Errno::EFBIG,
+        "write",
+        Some(directory),
+        &format!(
+            "The hard limit on file sizes (RLIMIT_FSIZE) is {what}. Raise it where the service is started \
+             (ulimit -f, LimitFSIZE=)."
+        ),
+    )
 }
 
 fn check_space(size: u64, directory: &Path) -> Result<(), Failure> {
@@ -136,13 +146,17 @@ fn free_space(directory: &Path) -> Option<u64> {
 pub(crate) fn explain_short(directory: &Path, size: u64) -> Option<Failure> {
     // The kernel stops at the first write that fails, so a full disk is still full but for a few blocks,
     // and a limit is a little above what was written.
-    let (_, file_limit) = getrlimit(Resource::RLIMIT_FSIZE).unwrap_or((u64::MAX, u64::MAX));
-    let (_, core_limit) = getrlimit(Resource::RLIMIT_CORE).unwrap_or((u64::MAX, u64::MAX));
-    if file_limit != u64::MAX && size + (1 << 20) > file_limit {
-        return check_file_limit(u64::MAX, directory).err();
+    let cut_by = |limit| match getrlimit(limit) {
+        Ok((_, hard)) if hard != u64::MAX && size + (1 << 20) > hard => {
+            Some(format!("{hard} bytes, which the core has reached"))
+        }
+        _ => None,
+    };
+    if let Some(what) = cut_by(Resource::RLIMIT_FSIZE) {
+        return Some(file_limit(&what, directory));
     }
-    if core_limit != u64::MAX && size + (1 << 20) > core_limit {
-        return check_core_limit(u64::MAX).err();
+    if let Some(what) = cut_by(Resource::RLIMIT_CORE) {
+        return Some(core_limit(&what));
     }
     // In a container root may be nobody for whom space is reserved.
     let numbers = statvfs(directory).ok()?;

@@ -194,8 +194,7 @@ impl RawCore<'_> {
         let Content::File(path) = &self.content else {
             return Ok(());
         };
-        let others = self.threads.list.get(1..).unwrap_or_default();
-        amend::add_notes(path, others, &self.threads.made_by)
+        amend::add_notes(path, &self.threads.list, &self.threads.made_by)
             .map_err(|error| Failure::io(&error, "write", Some(path)))
     }
 

@@ -2,17 +2,26 @@
 
 use std::fs;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::copy::{Copy, Files, Role};
 use crate::dontfork::{self, Extent, MarksLock, Spans};
-use crate::error::{Failure, advice};
-use crate::maps;
+use crate::error::Failure;
+use crate::maps::{self, Mapping};
 use crate::notes::Thread;
+use crate::registers::Registers;
 use crate::threads::{self, Finished, Held, How};
+
+/// Descriptors that the forks take and that settling takes, with some for what threads of ours read meanwhile.
+const DESCRIPTORS: (usize, usize) = (8, 10);
+
+/// Whether a probe has come to its end here: then no filter of system calls kills the others.
+static PROVEN: AtomicBool = AtomicBool::new(false);
 
 /// How long a copy may take to become ready before it is given up.
 const READY: Duration = Duration::from_secs(10);
@@ -22,7 +31,7 @@ pub(crate) struct Snapshot {
     pub(crate) copy: Arc<Copy>,
     unsettled: Unsettled,
     /// The calling thread.
-    own: Thread,
+    calling: Thread,
     /// The others, as they stood at the fork.
     stopped: Finished,
     /// Where they could not be stopped: those that slept.
@@ -49,6 +58,10 @@ pub(crate) struct Settled {
 /// Marks that are off, and what is needed to put them back.
 struct Unsettled {
     lock: MarksLock,
+    /// Our own `/proc/self/maps`, opened while the marks were still on: later no descriptor may be free.
+    own: fs::File,
+    /// Places for the descriptors that settling needs, so that it does not fail where all are taken.
+    spare: Vec<fs::File>,
     known: Known,
     /// Other threads mapped or unmapped memory between the forks.
     stirred: bool,
@@ -79,6 +92,21 @@ impl Snapshot {
                  Try again when it has ended.",
             ));
         };
+        let maps = Path::new("/proc/self/maps");
+        let own = fs::File::open(maps).map_err(|error| Failure::io(&error, "open", Some(maps)))?;
+        let reserve =
+            |count| -> std::io::Result<Vec<_>> { (0..count).map(|_| own.try_clone()).collect() };
+        let lacking = |error| Failure::io(&error, "dup", None);
+        let for_forks = reserve(DESCRIPTORS.0).map_err(lacking)?;
+        let spare = reserve(DESCRIPTORS.1).map_err(lacking)?;
+        if !PROVEN.load(Ordering::Relaxed) && is_filtered() {
+            // One that is killed takes with it what only it knows: better before anything has been changed.
+            Copy::fork(Role::Probe, &mut Registers::default())
+                .map_err(Failure::from)?
+                .files(READY, &mut || ())?;
+        }
+        PROVEN.store(true, Ordering::Relaxed);
+        drop(for_forks);
         let started = Instant::now();
         let known = if dontfork::smaps_is_cheaper() {
             let list = dontfork::list_by_smaps()
@@ -88,7 +116,7 @@ impl Snapshot {
             None
         };
         let spans = Spans::now();
-        let mut own = Thread {
+        let mut calling = Thread {
             tid: nix::unistd::gettid().as_raw(),
             ..Thread::default()
         };
@@ -99,7 +127,7 @@ impl Snapshot {
         let before = Extent::now();
         let probe = match &known {
             Some(_) => Ok(None),
-            None => Copy::fork(Role::Probe, &mut own.registers).map(Some),
+            None => Copy::fork(Role::Probe, &mut calling.registers).map(Some),
         };
         let unmarked = if probe.is_ok() {
             spans.unmark()
@@ -107,7 +135,7 @@ impl Snapshot {
             Ok(())
         };
         let forked = match (&probe, unmarked) {
-            (Ok(_), Ok(())) => Some(Copy::fork(role, &mut own.registers)),
+            (Ok(_), Ok(())) => Some(Copy::fork(role, &mut calling.registers)),
             _ => None,
         };
         let after = Extent::now();
@@ -118,18 +146,18 @@ impl Snapshot {
             (None, Ok(Some(probe))) => Known::Probe(probe),
             (None, Ok(None)) => unreachable!("a probe is forked where there is no list"),
             // Nothing has been unmarked yet.
-            (None, Err(error)) => return Err(fork_failed(error)),
+            (None, Err(error)) => return Err(error.into()),
         };
         let forked = match (forked, unmarked) {
-            (Some(forked), _) => forked.map_err(fork_failed),
+            (Some(forked), _) => forked.map_err(Failure::from),
             (None, Err(Errno::EINVAL)) => dontfork::unmark_each()
                 .map_err(refused)
-                .and_then(|()| Copy::fork(role, &mut own.registers).map_err(fork_failed)),
+                .and_then(|()| Ok(Copy::fork(role, &mut calling.registers)?)),
             (None, Err(errno)) => Err(refused(errno)),
             (None, Ok(())) => unreachable!("without a probe it has returned"),
         };
         let asleep = if stopped.was_refused() {
-            threads::asleep(own.tid)
+            threads::asleep(calling.tid)
         } else {
             Vec::new()
         };
@@ -137,6 +165,8 @@ impl Snapshot {
         let stirred = before.is_none() || before != after;
         let unsettled = Unsettled {
             lock,
+            own,
+            spare,
             known,
             stirred,
         };
@@ -144,7 +174,7 @@ impl Snapshot {
             Ok(copy) => Ok(Snapshot {
                 copy: Arc::new(copy),
                 unsettled,
-                own,
+                calling,
                 stopped,
                 asleep,
                 pause,
@@ -167,7 +197,7 @@ impl Snapshot {
         let Snapshot {
             copy,
             unsettled,
-            own,
+            calling,
             stopped,
             asleep,
             ..
@@ -178,7 +208,7 @@ impl Snapshot {
             (others, how) = (asleep, How::Syscall);
         }
         let Restored { maps, heap, files } = unsettled.settle(&copy, tick)?;
-        let mut threads = vec![own];
+        let mut threads = vec![calling];
         threads.extend(others);
         Ok(Settled {
             maps,
@@ -192,7 +222,8 @@ impl Snapshot {
 }
 
 impl Unsettled {
-    fn settle(self, copy: &Copy, tick: &mut dyn FnMut()) -> Result<Restored, Failure> {
+    fn settle(mut self, copy: &Copy, tick: &mut dyn FnMut()) -> Result<Restored, Failure> {
+        self.spare.clear();
         let files = match copy.files(READY, tick) {
             Ok(files) => files,
             Err(failure) => {
@@ -213,7 +244,7 @@ impl Unsettled {
                 let lacking = maps::subtract(list, &maps::joined(&then));
                 let marked = maps::subtract(list, &lacking);
                 if !lacking.is_empty() && !self.stirred {
-                    let _ = dontfork::restore(&marked, &then, Some(&files), tick);
+                    let _ = dontfork::restore(&marked, &then, &self.now(), Some(&files), tick);
                     return Err(dontfork::incomplete(&format!(
                         "{} ranges, the first at {:#x}, are not in the copy",
                         lacking.len(),
@@ -229,10 +260,9 @@ impl Unsettled {
                 match listed {
                     Ok(text) => dontfork::list_by_probe(&then, &maps::parse(&text), self.stirred),
                     Err(failure) => {
-                        // Somebody killed the probe: what had marks is lost with it. What lies where V8
-                        // maps is marked; its memory is in the copy in any case.
-                        let marked = dontfork::list_by_probe(&then, &[], true);
-                        let _ = dontfork::restore(&marked, &then, Some(&files), tick);
+                        // Somebody killed the probe: what had marks is lost with it.
+                        let marked = dontfork::list_by_memory(&then);
+                        let _ = dontfork::restore(&marked, &then, &self.now(), Some(&files), tick);
                         return Err(failure);
                     }
                 }
@@ -243,8 +273,8 @@ impl Unsettled {
                 "the marks are still on after madvise(MADV_DOFORK)",
             ));
         }
-        let heap = dontfork::restore(&marked, &then, Some(&files), tick)
-            .map_err(|error| Failure::io(&error, "open", Some("/proc/self/maps".as_ref())))?;
+        let heap = dontfork::restore(&marked, &then, &self.now(), Some(&files), tick)
+            .map_err(|error| Failure::io(&error, "read", Some("/proc/self/pagemap".as_ref())))?;
         dontfork::set_known(&marked);
         drop(self.lock);
         Ok(Restored {
@@ -255,30 +285,44 @@ impl Unsettled {
     }
 
     /// Puts the marks back where there is no copy to compare with: this process as it is now stands for it.
-    fn undo(self) {
-        let Ok(text) = fs::read("/proc/self/maps") else {
-            return;
-        };
-        let now = maps::parse(&text);
-        let marked = match self.known {
-            Known::List(list) => list,
+    fn undo(mut self) {
+        self.spare.clear();
+        let now = self.now();
+        let marked = match &self.known {
+            Known::List(list) => list.clone(),
             Known::Probe(probe) => {
                 let listed = probe
                     .files(READY, &mut || ())
                     .ok()
                     .and_then(|files| read_all(&files.maps).ok());
-                let probe = listed.map(|text| maps::parse(&text)).unwrap_or_default();
-                let stirred = self.stirred || probe.is_empty();
-                dontfork::list_by_probe(&now, &probe, stirred)
+                match listed {
+                    // Doubtful in any case: threads have mapped memory since the fork.
+                    Some(text) => dontfork::list_by_probe(&now, &maps::parse(&text), true),
+                    None => dontfork::list_by_memory(&now),
+                }
             }
         };
-        let _ = dontfork::restore(&marked, &now, None, &mut || ());
+        let _ = dontfork::restore(&marked, &now, &now, None, &mut || ());
+    }
+
+    fn now(&self) -> Vec<Mapping> {
+        maps::parse(&read_all(&self.own).unwrap_or_default())
     }
 }
 
+/// Whether a seccomp filter is in place.
+fn is_filtered() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| {
+        line.strip_prefix("Seccomp:")
+            .is_some_and(|mode| mode.trim() != "0")
+    })
+}
+
 fn read_all(mut file: &fs::File) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
+    use std::io::{Read, Seek};
     let mut text = Vec::with_capacity(1 << 16);
+    file.rewind()?;
     file.read_to_end(&mut text)?;
     Ok(text)
 }
@@ -287,20 +331,4 @@ fn refused(errno: Errno) -> Failure {
     dontfork::incomplete(&format!(
         "the kernel refused madvise(MADV_DOFORK) with {errno:?}"
     ))
-}
-
-fn fork_failed(error: std::io::Error) -> Failure {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(Errno::EIO as i32));
-    let words = match errno {
-        Errno::EAGAIN => {
-            "The limit on processes is reached (RLIMIT_NPROC, or the pids limit of the container): a capture \
-             needs two more for a moment. Raise it, or wait until there are fewer."
-        }
-        Errno::ENOMEM => {
-            "The kernel does not promise memory for a copy of this process (vm.overcommit_memory=2, or no \
-             memory for page tables). Allow overcommit, or capture while the process is smaller."
-        }
-        other => advice(other),
-    };
-    Failure::system(errno, "fork", None, words)
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -71,6 +71,57 @@ pub(crate) fn advise_fork(range: &Range<u64>, copy: bool) -> Result<(), Errno> {
         )
     };
     Errno::result(done).map(drop)
+}
+
+/// What [`receive`] got.
+pub(crate) struct Received {
+    /// Bytes of the message.
+    pub(crate) length: usize,
+    pub(crate) files: Vec<OwnedFd>,
+    /// More came with it than found a free descriptor.
+    pub(crate) lost: bool,
+}
+
+/// A message and up to `N` descriptors that come with it, without waiting. nix gives none of the
+/// descriptors when there was no room for all, and they would stay open for ever.
+pub(crate) fn receive<const N: usize>(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> Result<Received, Errno> {
+    #[repr(C)]
+    struct Control<const N: usize> {
+        header: libc::cmsghdr,
+        files: [RawFd; N],
+    }
+    // SAFETY: all-zero is a valid cmsghdr, array of integers and msghdr; every pointer put into the
+    // msghdr outlives the call. The kernel fills in `cmsg_len` to what it wrote, so those descriptors
+    // are there, and have just been made for us.
+    unsafe {
+        let mut control: Control<N> = std::mem::zeroed();
+        let mut part = libc::iovec {
+            iov_base: bytes.as_mut_ptr().cast(),
+            iov_len: bytes.len(),
+        };
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of_val(&control) as _;
+        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+        let length = Errno::result(libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags))?;
+        let rights = control.header.cmsg_level == libc::SOL_SOCKET
+            && control.header.cmsg_type == libc::SCM_RIGHTS;
+        let count = (control.header.cmsg_len as usize).saturating_sub(size_of::<libc::cmsghdr>());
+        let files = control.files.iter().take(match rights {
+            true => count / size_of::<RawFd>(),
+            false => 0,
+        });
+        Ok(Received {
+            length: length as usize,
+            files: files.map(|fd| OwnedFd::from_raw_fd(*fd)).collect(),
+            lost: message.msg_flags & libc::MSG_CTRUNC != 0,
+        })
+    }
 }
 
 /// SIGKILL, through the pidfd where there is one.
