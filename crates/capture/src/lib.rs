@@ -12,6 +12,7 @@
 mod cgroup;
 mod child;
 mod copy;
+pub mod doctor;
 mod dontfork;
 mod error;
 mod folder;
