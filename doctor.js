@@ -3,6 +3,7 @@
 // node -r stillcore/doctor [app.js]: before an incident, what a capture would meet here. Without an application the
 // report is all that happens, and the exit code says whether createCore would work.
 
+const { writeSync } = require('node:fs')
 const { isMainThread } = require('node:worker_threads')
 const { doctor } = require('./index.js')
 
@@ -12,17 +13,21 @@ const NAMES = 20
 function print() {
   // What -e and -p run is an application too.
   const alone = process.argv.length === 1 && process._eval === undefined
-  const stream = alone ? process.stdout : process.stderr
-  // Whoever reads it may close early (| head).
-  stream.on('error', () => {})
   let ok = false
+  let text
   try {
     const report = doctor.now()
     ok = report.ok
-    stream.write(process.env.STILLCORE_DOCTOR === 'json' ? `${JSON.stringify(report, null, 2)}\n` : table(report, alone))
+    text = process.env.STILLCORE_DOCTOR === 'json' ? `${JSON.stringify(report, null, 2)}\n` : table(report, alone)
   } catch (error) {
     // An application must start all the same.
-    stream.write(`stillcore doctor: ${error.message}\n`)
+    text = `stillcore doctor: ${error.message}\n`
+  }
+  try {
+    // Not through process.stderr: what becomes of that is the application's affair.
+    writeSync(alone ? 1 : 2, text)
+  } catch {
+    // Whoever reads it may close early (| head).
   }
   if (alone) process.exit(ok ? 0 : 1)
 }
