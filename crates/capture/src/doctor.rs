@@ -171,7 +171,9 @@ impl Facts {
 
     fn against_any_way(&self) -> Way {
         let mut way = Way::default();
-        if self.rss == 0 {
+        if let Some(errno @ (Errno::EMFILE | Errno::ENFILE)) = self.closed {
+            way.no(format!("{}.", words(errno)), advice(errno));
+        } else if self.rss == 0 {
             way.no(
                 "There is no usable /proc here.",
                 "Mount /proc in this container or chroot.",
@@ -615,7 +617,10 @@ mod tests {
 
     #[test]
     fn what_stops_every_way() {
-        let changes: [(&str, Change); 5] = [
+        let changes: [(&str, Change); 6] = [
+            ("EMFILE: too many open files.", |facts| {
+                (facts.rss, facts.closed) = (0, Some(Errno::EMFILE));
+            }),
             ("no usable /proc", |facts| facts.rss = 0),
             ("EACCES: permission denied.", |facts| {
                 facts.directory.problem = Some(Errno::EACCES)

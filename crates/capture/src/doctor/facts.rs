@@ -45,6 +45,8 @@ pub struct Facts {
     pub container: Container,
     /// Whether `/proc/self/pagemap` and `/proc/self/mem` exist.
     pub page_files: bool,
+    /// Why not even `/proc/self/statm` can be opened.
+    pub closed: Option<Errno>,
     /// Bytes of the executable.
     pub executable: u64,
     /// What could not be read, and why.
@@ -175,6 +177,10 @@ impl Facts {
             page_files: ["/proc/self/pagemap", "/proc/self/mem"]
                 .iter()
                 .all(|file| Path::new(file).exists()),
+            closed: File::open("/proc/self/statm")
+                .err()
+                .and_then(|error| error.raw_os_error())
+                .map(Errno::from_raw),
             executable: fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
             unread,
         }
