@@ -46,3 +46,127 @@ export function createCore(options?: CaptureOptions): Promise<string>
 export function collectCore(callback: CaptureCallback): void
 export function collectCore(options: CaptureOptions | undefined, callback: CaptureCallback): void
 export function collectCore(options?: CaptureOptions): Promise<string>
+
+/** Where to look. */
+export interface DoctorOptions {
+  /** Where the result of a capture would go; default as for captures. It need not exist: then the report says so. */
+  directory?: string
+}
+
+/**
+ * Tells what a capture would meet in this process, here and now, without taking one: it only reads, and leaves
+ * nothing behind. It looks from a thread of libuv's pool (about 20 ms per GB of V8's heap).
+ *
+ * It rejects only for wrong arguments. What cannot be read is `null`, and `warnings` say why. Where stillcore does
+ * not run at all, it resolves with `ok: false` and the reason in `ways`.
+ *
+ * `node -r stillcore/doctor [app.js]` prints the same as a table (`STILLCORE_DOCTOR=json`: as JSON).
+ *
+ * @example
+ * const { ok, ways } = await doctor({ directory: '/var/tmp' })
+ * if (!ok) console.warn(ways.kernel.why, ways.kernel.change)
+ */
+export function doctor(options?: DoctorOptions): Promise<Report>
+
+/** What {@link doctor} found. */
+export interface Report {
+  /** Whether `createCore` would work, by one of the `ways`, as things are now. */
+  ok: boolean
+  /** `process.platform` and `process.arch`: `linux-x64`. */
+  platform: string
+  /** `process.version`. */
+  node: string
+  /** The C library, as it names itself; musl tells no version. */
+  libc: { name: 'glibc' | 'musl'; version: string | null } | null
+  /** `/proc/sys/kernel/core_pattern`, what it means, and whether a core would be left where captures look for it. */
+  corePattern: { value: string; meaning: string; kernelWay: boolean } | null
+  /** getrlimit: the largest core (RLIMIT_CORE) and the largest file (RLIMIT_FSIZE). */
+  limits: { core: Limit | null; fileSize: Limit | null }
+  /** `/proc/sys/kernel/yama/ptrace_scope`, 0 to 3; null also where the kernel has no Yama. */
+  yama: number | null
+  /** `Seccomp` and `Seccomp_filters` of `/proc/self/status`; the number only since Linux 5.9. */
+  seccomp: { mode: 'none' | 'strict' | 'filter'; filters: number | null } | null
+  /** `CapEff` of `/proc/self/status`: the set in hexadecimal, and whether it holds those that matter here. */
+  capabilities: {
+    effective: string
+    /** Raises hard limits. */
+    SYS_RESOURCE: boolean
+    /** Attaches to threads where Yama or a process that is not dumpable forbids it. */
+    SYS_PTRACE: boolean
+    /** This one or SYS_ADMIN reads libraries that were deleted or replaced since they were loaded. */
+    CHECKPOINT_RESTORE: boolean
+    SYS_ADMIN: boolean
+  } | null
+  /** `NoNewPrivs` of `/proc/self/status`. */
+  noNewPrivs: boolean | null
+  /** prctl(PR_GET_DUMPABLE): 1 is the usual; 0 and 2 keep the kernel from dumping the process itself, not its copy. */
+  dumpable: 0 | 1 | 2 | null
+  /**
+   * `SigCgt` and `SigIgn` of `/proc/self/status`. Handled by `node` is the usual: its WebAssembly needs that. Else `by`
+   * is `process.on('SIGSEGV')`, or the file that the handler lies in. Captures work in all cases.
+   */
+  sigsegv: { state: 'default' | 'ignored' | 'handled'; by: string | null } | null
+  /**
+   * The pages that V8 keeps out of forks (`dc` in `/proc/self/smaps`): the number of ranges, and bytes of
+   * address space and of memory in them. Before Node 18.20 there are none.
+   */
+  dontFork: { ranges: number; bytes: number; resident: number } | null
+  /** `Threads` of `/proc/self/status`. */
+  threads: number | null
+  /** Where the result would go: bytes free for everybody (statvfs; null if it does not say), type from mountinfo. */
+  directory: { path: string; writable: boolean | null; freeBytes: number | null; fileSystem: string | null }
+  memory: {
+    /** Bytes, `/proc/self/statm`. */
+    rss: number | null
+    /**
+     * The tightest of the control groups with a limit, in bytes: what is free (file cache that can go counted
+     * as free), and what captures leave free of that (`STILLCORE_MEMORY_RESERVE`). null: no limit.
+     */
+    cgroup: { version: 1 | 2; limit: number; free: number; reserve: number } | null
+    /** `vm.overcommit_memory`; `free`: bytes that the kernel still promises (`/proc/meminfo`), in mode 2 only. */
+    overcommit: { mode: 0 | 1 | 2 | null; free: number | null }
+  }
+  /**
+   * Whether the namespaces are others than the host's first ones (`/proc/self/ns`; for mounts, other than process 1's,
+   * null where that cannot be read), and the path of the control group that accounts memory (`/proc/self/cgroup`).
+   */
+  container: {
+    pidNamespace: boolean | null
+    userNamespace: boolean | null
+    mountNamespace: boolean | null
+    cgroup: string | null
+  }
+  /**
+   * What a capture of the process as it is now would cost. Estimates, from measurements on other machines:
+   * call doctor under load for figures worth planning with. null without /proc.
+   */
+  estimates: {
+    /** Milliseconds that the calling thread is held: 22 per GB of V8's heap, 15 per GB of other memory. A busy machine may need three times as many. */
+    pauseMs: number
+    /** Bytes on disk of a core: all memory that no file holds, and the files that are mapped. Its holes make it look larger. */
+    coreBytes: number
+    /** Bytes of an archive: a quarter of the memory, half of the files. Memory that does not compress stays as it is. */
+    archiveBytes: number
+    /** Bytes of memory that should be free while the copy lives. */
+    memoryReserve: number
+    /** Bytes of disk that `collectCore` needs while it packs: core and archive. */
+    freeBytesNeeded: number
+  } | null
+  /** By the kernel's dump of a copy, and without the kernel's help. */
+  ways: { kernel: Way; direct: Way }
+  /** What does not stop a capture but should be known: each a sentence or two. */
+  warnings: string[]
+}
+
+/** A limit in bytes; null: unlimited. */
+export interface Limit {
+  soft: number | null
+  hard: number | null
+}
+
+/** Whether a way to a core works; if not, why, and what to change. */
+export interface Way {
+  works: boolean
+  why?: string
+  change?: string
+}

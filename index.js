@@ -308,6 +308,79 @@ function api(what) {
   }
 }
 
+// --- doctor --------------------------------------------------------------------------------------
+
+async function doctor(options) {
+  const directory = directoryOf(checkOptions(options))
+  if (loaded.error) return reportWithoutBinary(directory)
+  return completed(JSON.parse(await loaded.native.doctor(directory)))
+}
+
+/** The same at once, for doctor.js, which reports before there is an event loop. */
+function doctorNow() {
+  const directory = directoryOf({})
+  return loaded.error ? reportWithoutBinary(directory) : completed(JSON.parse(loaded.native.doctorNow(directory)))
+}
+Object.defineProperty(doctor, 'now', { value: doctorNow })
+
+/** Adds what only JavaScript knows of this process. */
+function completed(found) {
+  const report = { ...emptyReport(), ...found }
+  const { sigsegv, ways } = report
+  if (sigsegv && process.listenerCount('SIGSEGV') > 0) sigsegv.by = "process.on('SIGSEGV')"
+  else if (sigsegv?.by === process.execPath) sigsegv.by = 'node'
+  const refused = refusal(report.directory.path)
+  if (refused) {
+    report.ok = false
+    const change =
+      refused.code === 'ERR_CORE_DISABLED'
+        ? 'Start it without STILLCORE_DISABLE.'
+        : `Start node with --allow-fs-write=${refused.resource}, or name another directory.`
+    for (const way of Object.values(ways)) {
+      way.works = false
+      way.why = [`${refused.message.split('. ')[0]}.`, way.why].filter(Boolean).join(' ')
+      way.change = [change, way.change].filter(Boolean).join(' ')
+    }
+  }
+  return report
+}
+
+function reportWithoutBinary(directory) {
+  const report = emptyReport()
+  report.directory.path = directory
+  for (const way of Object.values(report.ways)) {
+    way.why = loaded.error.message
+    way.change = 'Run it on Linux with glibc 2.28 or newer, on x86_64, with a Node that may load addons.'
+  }
+  return report
+}
+
+/** All fields of a report, in their order. */
+function emptyReport() {
+  return {
+    ok: false,
+    platform: `${process.platform}-${process.arch}`,
+    node: process.version,
+    libc: null,
+    corePattern: null,
+    limits: { core: null, fileSize: null },
+    yama: null,
+    seccomp: null,
+    capabilities: null,
+    noNewPrivs: null,
+    dumpable: null,
+    sigsegv: null,
+    dontFork: null,
+    threads: null,
+    directory: { path: null, writable: null, freeBytes: null, fileSystem: null },
+    memory: { rss: process.memoryUsage.rss(), cgroup: null, overcommit: { mode: null, free: null } },
+    container: { pidNamespace: null, userNamespace: null, mountNamespace: null, cgroup: null },
+    estimates: null,
+    ways: { kernel: { works: false }, direct: { works: false } },
+    warnings: [],
+  }
+}
+
 const createCore = api('core')
 const collectCore = api('archive')
 
@@ -358,4 +431,4 @@ function streamCore(options) {
   return stream
 }
 
-module.exports = { capture, collectCore, createCore, streamCore }
+module.exports = { capture, collectCore, createCore, doctor, streamCore }

@@ -65,7 +65,7 @@ test('the published addon loads wherever Node does: glibc 2.28 is enough', (t) =
 test('the tarballs hold what is meant to be published and nothing else', (t) => {
   if (unreleased) t.diagnostic(unreleased);
   const documents = readdirSync(root).filter((name) => /^(README\.md|CHANGELOG\.md|LICENSE-.*)$/.test(name));
-  assert.deepEqual(filesIn(packed.main), [...documents, 'index.d.ts', 'index.js', 'package.json'].sort());
+  assert.deepEqual(filesIn(packed.main), [...documents, 'doctor.js', 'index.d.ts', 'index.js', 'package.json'].sort());
   for (const tarball of packed.platforms) {
     assert.deepEqual(filesIn(tarball), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json', host.binary].sort());
   }

@@ -168,6 +168,15 @@ impl Groups {
         })
     }
 
+    /// The version of the hierarchy that accounts this process's memory; None where there is none.
+    pub fn version(&self) -> Option<u32> {
+        let version = match self.version {
+            Version::V1 => 1,
+            Version::V2 => 2,
+        };
+        (!self.folders.is_empty()).then_some(version)
+    }
+
     /// How often the kernel killed something in the own group for want of memory.
     pub fn kills(&self) -> u64 {
         let Some(own) = self.folders.first() else {

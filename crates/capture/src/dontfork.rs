@@ -78,6 +78,13 @@ impl Drop for MarksLock {
     }
 }
 
+/// A number that stays the same as long as no capture takes marks off; None while one has them off.
+/// For whoever lists marks without the lock, which would keep a capture waiting.
+pub(crate) fn undisturbed() -> Option<u64> {
+    let held = MARKS.0.lock().unwrap_or_else(|poison| poison.into_inner());
+    (!*held).then(|| GENERATION.load(Ordering::SeqCst))
+}
+
 // --- taking them off -----------------------------------------------------------------------------
 
 /// Mappings that `madvise` refuses (device memory, `[vvar]`) and that would end a span early. Found at

@@ -13,6 +13,7 @@ mod amend;
 mod cgroup;
 mod child;
 mod copy;
+pub mod doctor;
 mod dontfork;
 mod error;
 mod folder;

@@ -2,6 +2,7 @@
 //! died into a pipe would hand its memory, full of secrets, to somebody else's handler and ring its alarm.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -30,15 +31,21 @@ pub(crate) fn check(directory: &Path) -> Result<(), Failure> {
 
 /// Checks the core pattern alone.
 pub(crate) fn check_pattern_now() -> Result<(), Failure> {
-    let pattern = fs::read_to_string(PATTERN_FILE).map_err(|error| match error.raw_os_error() {
+    let (pattern, with_pid) = pattern().map_err(|error| match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => {
             Failure::io(&error, "open", Some(Path::new(PATTERN_FILE)))
         }
         _ => no_proc(&format!("{PATTERN_FILE} cannot be read ({error})")),
     })?;
+    check_pattern(&pattern, with_pid)
+}
+
+/// The core pattern, and whether the kernel adds the pid to its names.
+pub(crate) fn pattern() -> io::Result<(String, bool)> {
+    let pattern = fs::read_to_string(PATTERN_FILE)?;
     let with_pid =
         fs::read_to_string("/proc/sys/kernel/core_uses_pid").is_ok_and(|text| text.trim() != "0");
-    check_pattern(pattern.trim_end_matches('\n'), with_pid)
+    Ok((pattern.trim_end_matches('\n').to_owned(), with_pid))
 }
 
 fn no_proc(what: &str) -> Failure {
@@ -50,16 +57,23 @@ fn no_proc(what: &str) -> Failure {
     )
 }
 
-fn check_pattern(pattern: &str, with_pid: bool) -> Result<(), Failure> {
-    let what = match pattern.as_bytes().first() {
-        Some(b'|') => "gives every core to a program",
-        Some(b'@') => "gives every core to a socket",
-        Some(b'/') => "puts every core at a path of its own",
-        None if !with_pid => "is empty, so that no core is written",
+/// What a pattern does that leaves no core in the working folder; None for one that does.
+pub(crate) fn diversion(pattern: &str, with_pid: bool) -> Option<&'static str> {
+    match pattern.as_bytes().first() {
+        Some(b'|') => Some("gives every core to a program"),
+        Some(b'@') => Some("gives every core to a socket"),
+        Some(b'/') => Some("puts every core at a path of its own"),
+        None if !with_pid => Some("is empty, so that no core is written"),
         _ if pattern.trim_start_matches("./").contains('/') => {
-            "puts every core in a folder of its own"
+            Some("puts every core in a folder of its own")
         }
-        _ => return Ok(()),
+        _ => None,
+    }
+}
+
+fn check_pattern(pattern: &str, with_pid: bool) -> Result<(), Failure> {
+    let Some(what) = diversion(pattern, with_pid) else {
+        return Ok(());
     };
     Err(Failure::new(
         "ERR_CORE_PATTERN",
@@ -128,7 +142,7 @@ fn check_space(size: u64, directory: &Path) -> Result<(), Failure> {
 }
 
 /// Bytes that this process may still write there; None where the file system does not say.
-fn free_space(directory: &Path) -> Option<u64> {
+pub(crate) fn free_space(directory: &Path) -> Option<u64> {
     let numbers = statvfs(directory).ok()?;
     if numbers.blocks() == 0 {
         return None;
