@@ -1,5 +1,7 @@
 /// <reference types="node" />
 
+import type { Readable } from 'node:stream'
+
 /** How a capture is to be taken. */
 export interface CaptureOptions {
   /**
@@ -13,6 +15,56 @@ export interface CaptureOptions {
   timeout?: number
   /** The most it may take without a byte of progress, in milliseconds; default 60 seconds. Then: `ERR_CORE_TIMEOUT`. */
   stallTimeout?: number
+  /**
+   * How the copy of this process becomes a core. `kernel`: it crashes, and the kernel dumps it. `direct`: it sleeps, and
+   * this process reads it; that needs no core file from the kernel, no room for one, and takes less time. `auto` (or the
+   * environment variable `STILLCORE_METHOD`): by the kernel where that will surely leave a whole file, else directly.
+   */
+  method?: 'auto' | 'kernel' | 'direct'
+  /** Whose registers are in the core; default `all`. `calling` leaves the other threads alone (no ptrace). */
+  threads?: 'all' | 'calling'
+  /** `.tar.gz` (default), `.tar.zst` or `.tar`. */
+  compression?: 'gzip' | 'zstd' | 'none'
+  /** 1 to 9 for gzip, 1 to 19 for zstd; default 1. */
+  level?: number
+  /** Threads that compress; default as many as the CPUs that this process may use, at most 8. */
+  compressionThreads?: number
+  /** For the direct way. */
+  include?: {
+    /** Also the pages that are the same in a mapped file; the archive holds the ELF files anyway. Default false. */
+    files?: boolean
+    /** Also what is marked MADV_DONTDUMP, such as OpenSSL's secure heap. Default false. */
+    dontDump?: boolean
+  }
+  /**
+   * For the direct way: the most bytes the core may have. What matters least is left out, and listed: large buffers
+   * first, then other native memory, then V8's heap; never stacks.
+   */
+  maxSize?: number
+  /** Told about every 50 ms how far the capture is. `total` is an estimate while the kernel is `dumping`. */
+  onProgress?: (progress: { phase: 'dumping' | 'writing'; bytes: number; total: number }) => void
+}
+
+/** What a capture produced. */
+export interface Capture {
+  /** Absolute path of the core or archive; undefined for a stream. */
+  path: string | undefined
+  /** The way that was taken. */
+  method: 'kernel' | 'direct'
+  /** The code of the kernel's failure, where a first attempt by the kernel yielded nothing. The core then is of a later instant. */
+  fallback?: string
+  /** Milliseconds that the calling thread was held. */
+  pauseMs: number
+  /** Milliseconds from the call to the result. */
+  totalMs: number
+  /** Size of the result. */
+  bytes: number
+  /** Threads whose registers are in the core, and threads there were. */
+  threads: { captured: number; total: number }
+  /** Mappings whose memory is not in the core, and why (direct way). Addresses in hexadecimal. */
+  skipped: { start: string; end: string; name: string; reason: string }[]
+  /** What a reader of the core should know. */
+  notes: string[]
 }
 
 /**
@@ -46,6 +98,25 @@ export function createCore(options?: CaptureOptions): Promise<string>
 export function collectCore(callback: CaptureCallback): void
 export function collectCore(options: CaptureOptions | undefined, callback: CaptureCallback): void
 export function collectCore(options?: CaptureOptions): Promise<string>
+
+/**
+ * Takes a core or (by default) an archive and tells what was done. `createCore` and `collectCore` are short forms of it.
+ *
+ * @example
+ * const { path, pauseMs } = await capture({ directory: '/var/tmp', compression: 'zstd' })
+ */
+export function capture(options?: CaptureOptions & { what?: 'core' | 'archive' }): Promise<Capture>
+
+/**
+ * The archive of `collectCore` as a stream: for read-only file systems, and for sending it straight to a client or a
+ * bucket. Nothing is written to disk. The fork has happened when it returns. The stream fails (`error`) where the capture
+ * does, also when nobody reads for `stallTimeout`; destroying it ends the capture. Before its end it emits `capture`
+ * with a {@link Capture}.
+ *
+ * @example
+ * await pipeline(streamCore({ compression: 'zstd' }), response)
+ */
+export function streamCore(options?: CaptureOptions & { method?: 'auto' | 'direct' }): Readable
 
 /** Where to look. */
 export interface DoctorOptions {

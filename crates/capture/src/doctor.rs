@@ -17,10 +17,6 @@ pub use facts::{
 use crate::error::{Failure, advice};
 use crate::plan;
 
-/// Whether this version can capture without the kernel's dumper. Until it can, the direct way "does not work",
-/// whatever [`Report::direct`] finds of what it will need.
-const DIRECT_WAY: bool = false;
-
 /// The capabilities that matter to captures: name, and bit in a set.
 pub const CAPABILITIES: [(&str, u32); 4] = [
     // Raises hard limits.
@@ -134,18 +130,6 @@ impl Report {
         facts.against_the_kernel_way(&mut kernel);
         let mut direct = common;
         facts.against_the_direct_way(&mut direct);
-        if !DIRECT_WAY {
-            let why = if direct.works() {
-                "This version of stillcore has the kernel way only. All that the direct way will need is here."
-            } else {
-                "This version of stillcore has the kernel way only, and the direct way would not work here either."
-            };
-            let reason = Reason {
-                why: why.into(),
-                change: "Update stillcore when a version with the direct way is out.".into(),
-            };
-            direct.against.insert(0, reason);
-        }
         Report {
             ok: kernel.works() || direct.works(),
             warnings: facts.warnings(estimates.as_ref()),
