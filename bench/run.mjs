@@ -3,6 +3,7 @@
 //   pause      createCore beside the bare fork and gcore, at 100 MB, 1 GB and 4 GB of heap
 //   snapshot   v8.writeHeapSnapshot beside createCore (at 1 GB: over a minute and 5 GB of memory)
 //   collect    collectCore beside gcore + tar czf
+//   direct     the direct way: archives, the life of the copy, igzip on the same bytes, pause with many threads
 //   load       requests per second and p99 of example/server.js while captures run; also with one CPU
 //   memory     extra peak RSS of the service
 //   spawn      child_process.spawnSync before and after a capture
@@ -21,13 +22,14 @@ import { fileURLToPath } from 'node:url'
 import { table } from './measure.mjs'
 import { buildNative } from './native.mjs'
 import { collect } from './sections/collect.mjs'
+import { direct } from './sections/direct.mjs'
 import { load } from './sections/load.mjs'
 import { memory } from './sections/memory.mjs'
 import { pause } from './sections/pause.mjs'
 import { snapshot } from './sections/snapshot.mjs'
 import { spawn } from './sections/spawn.mjs'
 
-const SECTIONS = { pause, snapshot, collect, load, memory, spawn }
+const SECTIONS = { pause, snapshot, collect, direct, load, memory, spawn }
 
 const args = process.argv.slice(2)
 const quick = args.includes('--quick')

@@ -3,7 +3,7 @@
 
 import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -81,7 +81,7 @@ const tasks = {
   },
 
   // One createCore, its core deleted: { callMs, gapMs, longestMs, doneMs }.
-  async createCore() {
+  async createCore(options) {
     const { createCore } = await stillcore()
     await sleep(SETTLE)
     let promise
@@ -89,7 +89,7 @@ const tasks = {
     const pauses = new Pauses()
     const measured = await watch(() => {
       const begin = performance.now()
-      promise = createCore()
+      promise = createCore(options)
       promise.catch(() => {})
       return performance.now() - begin
     })
@@ -102,18 +102,30 @@ const tasks = {
   },
 
   // One collectCore, its archive deleted: { ms, memory before, peak and after }.
-  async collectCore() {
+  async collectCore({ keep, ...options }) {
     const { collectCore } = await stillcore()
     globalThis.gc()
     await sleep(SETTLE)
     const before = memory()
     writeFileSync('/proc/self/clear_refs', '5') // VmHWM begins anew
     const start = performance.now()
-    const file = await collectCore()
+    const file = await collectCore(options)
     const ms = performance.now() - start
     const after = memory()
+    const bytes = statSync(file).size
+    if (keep) return { file }
     await rm(file)
-    return { ms, rssBefore: before.VmRSS, peak: after.VmHWM, pageTablesBefore: before.VmPTE, pageTablesAfter: after.VmPTE }
+    return { ms, bytes, rssBefore: before.VmRSS, peak: after.VmHWM, pageTablesBefore: before.VmPTE, pageTablesAfter: after.VmPTE }
+  },
+
+  // That many more threads, some of them in a loop.
+  async threads({ count, busy }) {
+    const { Worker } = await import('node:worker_threads')
+    for (let n = 0; n < count; n++) {
+      const code = n < busy ? 'for (;;);' : 'setInterval(() => {}, 1e6)'
+      this.workers = [...(this.workers ?? []), new Worker(code, { eval: true })]
+    }
+    await sleep(1000)
   },
 
   // The longest gap from `watch` to `unwatch`.
