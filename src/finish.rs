@@ -12,6 +12,7 @@ use stillcore_archive::{
 };
 use stillcore_capture::{
     Content, Failure, How, Live, Made, Method, Output, RawCore, Skipped, background_thread,
+    is_undumpable,
 };
 use stillcore_corefile::{CoreError, CoreFile};
 
@@ -60,7 +61,18 @@ fn notes(core: &RawCore<'_>) -> Vec<String> {
             failure.message, failure.code
         ));
     }
+    if is_undumpable() {
+        notes.push(
+            "The process is marked as not to be dumped (PR_SET_DUMPABLE 0), perhaps on purpose: that was passed by."
+                .into(),
+        );
+    }
     match core.threads.how() {
+        How::Ptrace if core.threads.count() < core.threads.all() => notes.push(format!(
+            "{} of {} threads did not stop in time (in uninterruptible sleep?): their registers are missing.",
+            core.threads.all() - core.threads.count(),
+            core.threads.all()
+        )),
         How::Ptrace => {}
         How::Syscall => notes.push(
             "Other threads could not be stopped: of those that slept in a system call the core has stack pointer \

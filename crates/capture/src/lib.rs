@@ -40,5 +40,5 @@ pub use queue::{
     is_kernels_own,
 };
 pub use stream::{Stream, pipe};
-pub use sys::background_thread;
+pub use sys::{background_thread, is_undumpable};
 pub use threads::How;

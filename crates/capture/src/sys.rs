@@ -177,6 +177,12 @@ impl Drop for SignalsBlocked {
     }
 }
 
+/// Whether this process is marked as not to be dumped (PR_SET_DUMPABLE 0). A copy lifts that for itself.
+pub fn is_undumpable() -> bool {
+    // SAFETY: takes nothing but the number.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 0 }
+}
+
 /// Takes the calling thread out of the way of the service: no signals, lowest CPU priority.
 /// For threads of our own only; a priority once lowered cannot be raised again without privilege.
 pub fn background_thread() {

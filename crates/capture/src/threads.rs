@@ -22,7 +22,7 @@ use crate::registers::Registers;
 const MOST: usize = 4096;
 
 /// How long the threads may take to stop. One in uninterruptible sleep never does, and is left out.
-const STOP: Duration = Duration::from_millis(100);
+const STOP: Duration = Duration::from_millis(50);
 
 /// After this the helper lets go, whatever this thread does.
 const HOLD: Duration = Duration::from_secs(5);
