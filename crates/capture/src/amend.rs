@@ -24,9 +24,9 @@ pub(crate) fn add_notes(path: &Path, threads: &[Thread], made_by: &str) -> io::R
     file.read_exact_at(&mut content, offset)?;
     let about = About::this_process();
     let (calling, others) = threads.split_first().ok_or_else(damaged)?;
-    set_ids(&mut content, calling.tid, &about);
+    let signal = set_ids(&mut content, calling.tid, &about);
     for thread in others {
-        notes::prstatus(&mut content, &about, thread);
+        notes::prstatus(&mut content, &about, thread, signal);
         notes::fpregset(&mut content, thread);
     }
     notes::made_by(&mut content, made_by);
@@ -37,9 +37,10 @@ pub(crate) fn add_notes(path: &Path, threads: &[Thread], made_by: &str) -> io::R
     file.write_all_at(&(content.len() as u64).to_ne_bytes(), header + 32)
 }
 
-/// In the kernel's own notes: of whom the thread and the process are copies.
-fn set_ids(notes: &mut [u8], tid: i32, about: &About) {
+/// In the kernel's own notes: of whom the thread and the process are copies. Gives the signal they tell.
+fn set_ids(notes: &mut [u8], tid: i32, about: &About) -> u16 {
     let mut at = 0;
+    let mut signal = 0;
     while let Some(header) = notes.get(at..at + 12) {
         let word = |at: usize| {
             u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
@@ -52,6 +53,11 @@ fn set_ids(notes: &mut [u8], tid: i32, about: &About) {
             notes::NT_PRPSINFO => Some((content + 24, about.pid)),
             _ => None,
         };
+        if kind == notes::NT_PRSTATUS
+            && let Some(bytes) = notes.get(content + 12..content + 14)
+        {
+            signal = u16::from_ne_bytes([bytes[0], bytes[1]]);
+        }
         if let Some((place, id)) = ids
             && let Some(bytes) = notes.get_mut(place..place + 8)
         {
@@ -60,6 +66,7 @@ fn set_ids(notes: &mut [u8], tid: i32, about: &About) {
         }
         at = content + size.next_multiple_of(4);
     }
+    signal
 }
 
 /// Where the program header of the notes stands, and what it says: offset and size.

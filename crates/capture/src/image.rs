@@ -129,7 +129,7 @@ impl Image {
     fn finish(&mut self, sources: &Sources<'_>) {
         let mut notes = Vec::new();
         for (index, thread) in sources.threads.iter().enumerate() {
-            notes::prstatus(&mut notes, sources.about, thread);
+            notes::prstatus(&mut notes, sources.about, thread, 0);
             if index == 0 {
                 // The kernel's order: what concerns the process stands after its first thread.
                 notes::prpsinfo(&mut notes, sources.about);

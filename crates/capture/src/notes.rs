@@ -85,11 +85,13 @@ fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// `NT_PRSTATUS`: who the thread is, and its general registers. No signal: nothing crashed.
-pub(crate) fn prstatus(out: &mut Vec<u8>, about: &About, thread: &Thread) {
+/// `NT_PRSTATUS`: who the thread is, and its general registers. `signal` is 0 where nothing crashed; readers take that
+/// of the last thread for the core's.
+pub(crate) fn prstatus(out: &mut Vec<u8>, about: &About, thread: &Thread, signal: u16) {
     let mut content = Vec::with_capacity(400);
     content.extend([0; 12]); // si_signo, si_code, si_errno
-    content.extend([0; 4]); // pr_cursig, padding
+    content.extend(signal.to_ne_bytes());
+    content.extend([0; 2]);
     content.extend(thread.pending.to_ne_bytes());
     content.extend(thread.blocked.to_ne_bytes());
     for id in [thread.tid, about.parent, about.group, about.session] {
@@ -206,7 +208,7 @@ mod tests {
         );
         let mut thread = Thread::default();
         thread.registers.has_floating = true;
-        prstatus(&mut out, &about, &thread);
+        prstatus(&mut out, &about, &thread, 0);
         fpregset(&mut out, &thread);
         prpsinfo(&mut out, &about);
         siginfo(&mut out);
