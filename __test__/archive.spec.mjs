@@ -130,7 +130,9 @@ for (const node of all) {
     });
 
     await t.test('says in its manifest what it is', () => {
-      const { core, files, time, ...head } = manifest;
+      const { core, files, time, threads, ...head } = manifest;
+      assert.equal(threads.how, 'stopped');
+      assert.ok(threads.captured > 1 && threads.captured <= threads.total);
       assert.deepEqual(head, {
         schemaVersion: 1,
         tool: { name: 'stillcore', version: packageJson.version },
@@ -142,6 +144,7 @@ for (const node of all) {
         method: 'kernel',
         command: told.command,
         notes: [],
+        skipped: [],
       });
       // The local time in the name, and the same instant.
       assert.equal(time.slice(0, 19).replace(/[-:]/g, '').replace('T', '.'), /^core_(\d+\.\d+)\./.exec(top)[1]);

@@ -1,0 +1,337 @@
+//! The stream writer against the readers of flate2 and zstd.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
+use stillcore_archive::{
+    BLOCK_SIZE, Compression, MIN_ZEROS, PackOptions, StreamWriter, WorkerDied,
+};
+
+/// A small generator (xorshift), so that every run sees the same numbers.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    /// Bytes between random and repetitive.
+    fn bytes(&mut self, n: usize) -> Vec<u8> {
+        match self.below(4) {
+            0 => (0..n).map(|_| self.next() as u8).collect(),
+            1 => vec![self.next() as u8; n],
+            2 => vec![0; n],
+            _ => (0..n)
+                .map(|i| {
+                    if i % 7 == 0 {
+                        self.next() as u8 & 3
+                    } else {
+                        b'a'
+                    }
+                })
+                .collect(),
+        }
+    }
+}
+
+fn options(threads: usize) -> PackOptions {
+    PackOptions {
+        threads,
+        ..PackOptions::default()
+    }
+}
+
+fn decode_as(compression: Compression, packed: &[u8]) -> Vec<u8> {
+    match compression {
+        Compression::Gzip => decode(packed),
+        Compression::Zstd => zstd::decode_all(packed).unwrap(),
+        Compression::None => packed.to_vec(),
+    }
+}
+
+fn decode(packed: &[u8]) -> Vec<u8> {
+    let mut first = GzDecoder::new(packed);
+    let mut bytes = Vec::new();
+    first.read_to_end(&mut bytes).unwrap();
+    assert!(
+        first.into_inner().is_empty(),
+        "the first gzip member is not all there is"
+    );
+    let mut all = Vec::new();
+    MultiGzDecoder::new(packed).read_to_end(&mut all).unwrap();
+    assert!(all == bytes);
+    bytes
+}
+
+#[test]
+fn empty_input_is_a_whole_member() {
+    let packed = StreamWriter::new(Vec::new(), &options(2)).finish().unwrap();
+    assert_eq!(decode(&packed), b"");
+    let zstd = PackOptions {
+        compression: Compression::Zstd,
+        ..options(2)
+    };
+    let packed = StreamWriter::new(Vec::new(), &zstd).finish().unwrap();
+    assert!(!packed.is_empty());
+    assert_eq!(decode_as(Compression::Zstd, &packed), b"");
+}
+
+#[test]
+fn any_mix_of_writes_blocks_and_zeros_comes_back() {
+    for seed in 1..=36 {
+        let compression =
+            [Compression::Gzip, Compression::Zstd, Compression::None][seed as usize % 3];
+        let mut random = Random(seed);
+        let threads = random.below(4) as usize;
+        let level = 1 + random.below(6) as u32;
+        let mut gzip = StreamWriter::new(
+            Vec::new(),
+            &PackOptions {
+                compression,
+                level: Some(level),
+                ..options(threads)
+            },
+        );
+        let mut expected = Vec::new();
+        for _ in 0..random.below(16) {
+            match random.below(5) {
+                0 => {
+                    let n = random.below(1 << 20);
+                    gzip.zeros(n).unwrap();
+                    expected.resize(expected.len() + n as usize, 0);
+                }
+                1 => {
+                    let size = random.below(BLOCK_SIZE as u64 + 1) as usize;
+                    let bytes = random.bytes(size);
+                    let mut block = gzip.block();
+                    block.room()[..size].copy_from_slice(&bytes);
+                    block.advance(size);
+                    gzip.write_block(Arc::new(block)).unwrap();
+                    expected.extend_from_slice(&bytes);
+                }
+                2 => {
+                    let size = random.below(BLOCK_SIZE as u64 * 5 / 4) as usize;
+                    let bytes = random.bytes(size);
+                    gzip.write_all(&bytes).unwrap();
+                    expected.extend_from_slice(&bytes);
+                }
+                _ => {
+                    let size = random.below(5000) as usize;
+                    let bytes = random.bytes(size);
+                    gzip.write_all(&bytes).unwrap();
+                    expected.extend_from_slice(&bytes);
+                }
+            }
+        }
+        assert_eq!(gzip.input_bytes(), expected.len() as u64);
+        let packed = gzip.finish().unwrap();
+        assert!(
+            decode_as(compression, &packed) == expected,
+            "seed {seed}, {compression:?}"
+        );
+    }
+}
+
+#[test]
+fn incompressible_and_zero_blocks_in_turn_keep_their_order() {
+    let mut random = Random(7);
+    let mut expected = Vec::new();
+    let mut gzip = StreamWriter::new(Vec::new(), &options(2));
+    for i in 0..14_usize {
+        // Compressed sizes around the size up to which pieces are gathered.
+        let noise: Vec<u8> = (0..5000 * i).map(|_| random.next() as u8).collect();
+        let mut bytes = noise;
+        bytes.resize(BLOCK_SIZE, 0);
+        gzip.write_all(&bytes).unwrap();
+        expected.extend_from_slice(&bytes);
+        gzip.write_all(&vec![0; BLOCK_SIZE]).unwrap();
+        expected.resize(expected.len() + BLOCK_SIZE, 0);
+    }
+    assert!(decode(&gzip.finish().unwrap()) == expected);
+}
+
+#[test]
+fn gigabytes_of_zeros_cost_a_thousandth_and_the_length_wraps() {
+    let mut gzip = StreamWriter::new(Vec::new(), &options(1));
+    let size = (5_u64 << 30) + 4096 + 17;
+    gzip.zeros(size).unwrap();
+    gzip.write_all(b"end").unwrap();
+    let packed = gzip.finish().unwrap();
+    assert!((packed.len() as u64) < size / 900, "{}", packed.len());
+    let stored = u32::from_le_bytes(packed[packed.len() - 4..].try_into().unwrap());
+    assert_eq!(stored, (size + 3) as u32);
+
+    let mut gzip = StreamWriter::new(Vec::new(), &options(1));
+    gzip.zeros(5_000_001).unwrap();
+    assert!(decode(&gzip.finish().unwrap()) == vec![0; 5_000_001]);
+}
+
+#[test]
+fn zstandard_has_checksums_and_zeros_cost_it_nothing() {
+    let zstd = PackOptions {
+        compression: Compression::Zstd,
+        ..options(2)
+    };
+    let size = (1_u64 << 30) + 4097;
+    let mut stream = StreamWriter::new(Vec::new(), &zstd);
+    stream.zeros(size).unwrap();
+    stream.write_all(&vec![0; 4 * BLOCK_SIZE]).unwrap();
+    let packed = stream.finish().unwrap();
+    assert!((packed.len() as u64) < size / 10_000, "{}", packed.len());
+    let mut sum = 0;
+    let mut reader = zstd::Decoder::new(&packed[..]).unwrap();
+    let mut buffer = vec![1; 1 << 20];
+    loop {
+        let n = reader.read(&mut buffer).unwrap();
+        assert!(buffer[..n].iter().all(|&byte| byte == 0));
+        sum += n as u64;
+        if n == 0 {
+            break;
+        }
+    }
+    assert_eq!(sum, size + 4 * BLOCK_SIZE as u64);
+
+    let mut random = Random(9);
+    let noise: Vec<u8> = (0..BLOCK_SIZE).map(|_| random.next() as u8).collect();
+    let mut stream = StreamWriter::new(Vec::new(), &zstd);
+    stream.write_all(&noise).unwrap();
+    let mut packed = stream.finish().unwrap();
+    let middle = packed.len() / 2;
+    packed[middle] ^= 1;
+    let error = zstd::decode_all(&packed[..]).unwrap_err();
+    assert!(error.to_string().contains("checksum"), "{error}");
+}
+
+#[test]
+fn a_blocked_output_holds_everything_up_and_memory_with_it() {
+    /// Blocks until it is told to go on; counts what it was given.
+    struct Gate(std::sync::mpsc::Receiver<()>, Arc<AtomicUsize>);
+    impl Write for Gate {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(io::Error::other)?;
+            self.1.fetch_add(buf.len(), Ordering::Relaxed);
+            Ok(buf.len().min(10_000))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
+        let (open, gate) = std::sync::mpsc::channel();
+        let (taken, written) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, sink) = (Arc::clone(&taken), Gate(gate, Arc::clone(&written)));
+        let writer = std::thread::spawn(move || {
+            let mut random = Random(5);
+            let noise: Vec<u8> = (0..BLOCK_SIZE).map(|_| random.next() as u8).collect();
+            let mut stream = StreamWriter::new(
+                sink,
+                &PackOptions {
+                    compression,
+                    ..options(2)
+                },
+            );
+            for _ in 0..40 {
+                stream.write_all(&noise)?;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            stream.finish().map(drop)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(written.load(Ordering::Relaxed), 0);
+        assert!(taken.load(Ordering::Relaxed) <= 8, "{compression:?}");
+        assert!(!writer.is_finished());
+        for _ in 0..2200 {
+            open.send(()).unwrap();
+        }
+        writer.join().unwrap().unwrap();
+        assert_eq!(taken.load(Ordering::Relaxed), 40);
+        // And one that gives up.
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        drop(open);
+        let mut stream = StreamWriter::new(Gate(gate, written), &options(2));
+        let error = (0..20).find_map(|_| stream.write_all(&vec![7; BLOCK_SIZE]).err());
+        assert!(error.is_some() || stream.finish().is_err());
+    }
+}
+
+#[test]
+fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
+    let mut gzip = StreamWriter::new(Vec::new(), &options(1));
+    for _ in 0..50 {
+        gzip.write_all(b"x").unwrap();
+        gzip.zeros(MIN_ZEROS - 1).unwrap();
+    }
+    let packed = gzip.finish().unwrap();
+    assert_eq!(decode(&packed).len() as u64, 50 * MIN_ZEROS);
+}
+
+#[test]
+fn dropping_it_unfinished_ends_its_threads() {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let hook = || {
+        assert_eq!(std::thread::current().name(), Some("stillcore-pack"));
+        STARTED.fetch_add(1, Ordering::Relaxed);
+    };
+    for _ in 0..20 {
+        let mut gzip = StreamWriter::new(
+            io::sink(),
+            &PackOptions {
+                thread_start: hook,
+                ..options(2)
+            },
+        );
+        gzip.write_all(&vec![1; 3 * BLOCK_SIZE]).unwrap();
+        drop(gzip);
+    }
+    assert_eq!(
+        STARTED.load(Ordering::Relaxed),
+        40,
+        "a thread outlived its writer"
+    );
+}
+
+#[test]
+fn a_panic_in_a_thread_is_an_error() {
+    let hook = || panic!("on purpose");
+    let mut gzip = StreamWriter::new(
+        Vec::new(),
+        &PackOptions {
+            thread_start: hook,
+            ..options(2)
+        },
+    );
+    let result = gzip
+        .write_all(&vec![1; 20 * BLOCK_SIZE])
+        .and_then(|()| gzip.finish().map(drop));
+    let error = result.unwrap_err();
+    assert!(
+        error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<WorkerDied>()),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_full_disk_is_reported_with_its_number_and_stays_an_error() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut gzip = StreamWriter::new(full, &options(2));
+    let mut random = Random(3);
+    let noise: Vec<u8> = (0..BLOCK_SIZE).map(|_| random.next() as u8).collect();
+    let error = (0..20).find_map(|_| gzip.write_all(&noise).err()).unwrap();
+    assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ENOSPC as i32));
+    assert!(gzip.write_all(&noise).is_err());
+    assert!(gzip.finish().is_err());
+}
