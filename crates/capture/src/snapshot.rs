@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::copy::{Copy, Files};
-use crate::dontfork::{self, Extent, MarksLock};
+use crate::dontfork::{self, Extent, MarksLock, Stirred};
 use crate::error::Failure;
 use crate::folder::Folder;
 use crate::maps::{self, Mapping};
@@ -47,8 +47,8 @@ struct Unsettled {
     /// Places for the descriptors that settling needs, so that it does not fail where all are taken.
     spare: Vec<fs::File>,
     known: Known,
-    /// Other threads mapped or unmapped memory between the forks.
-    stirred: bool,
+    /// Whether other threads mapped or unmapped memory between the forks.
+    stirred: Stirred,
 }
 
 /// Where the list of marks comes from.
@@ -100,7 +100,10 @@ impl Snapshot {
             ))),
         };
         let pause = started.elapsed();
-        let stirred = before.is_none() || before != Extent::now();
+        let stirred = match before.is_some() && before == Extent::now() {
+            true => Stirred::No,
+            false => Stirred::ByAnybody,
+        };
         let unsettled = Unsettled {
             lock,
             own,
@@ -158,7 +161,7 @@ impl Unsettled {
             Known::List(list) => {
                 let lacking = maps::subtract(list, &maps::joined(&then));
                 let marked = maps::subtract(list, &lacking);
-                if !lacking.is_empty() && !self.stirred {
+                if !lacking.is_empty() && self.stirred == Stirred::No {
                     let _ = dontfork::restore(&marked, &then, &self.now(), Some(&files), tick);
                     return Err(dontfork::incomplete(&format!(
                         "{} ranges, the first at {:#x}, are not in the copy",
@@ -211,8 +214,13 @@ impl Unsettled {
                     .ok()
                     .and_then(|files| read_all(&files.maps).ok());
                 match listed {
-                    // Doubtful in any case: threads have mapped memory since the fork.
-                    Some(text) => dontfork::list_by_probe(&now, &maps::parse(&text), true),
+                    Some(text) => {
+                        let stirred = match self.stirred {
+                            Stirred::No => Stirred::ByNewThreads,
+                            stirred => stirred,
+                        };
+                        dontfork::list_by_probe(&now, &maps::parse(&text), stirred)
+                    }
                     None => dontfork::list_by_memory(&now),
                 }
             }
