@@ -485,7 +485,10 @@ fn run(capture: &Capture) -> Result<PathBuf, Failure> {
         .core()
         .map_err(|error| Failure::io(&error, "open", Some(folder.path())))?;
     let Some(path) = core else {
-        return Err(plan::explain_short(folder.path(), 0).unwrap_or_else(no_file));
+        let refused = settled.files.limits.clone();
+        return Err(plan::explain_short(folder.path(), 0)
+            .or(refused)
+            .unwrap_or_else(no_file));
     };
     finish(RawCore {
         folder,
