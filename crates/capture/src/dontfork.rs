@@ -322,7 +322,7 @@ fn is_foreign(mapping: &Mapping, all: &[Mapping]) -> bool {
     let is_arena = |used: &Mapping, rest: &Mapping| {
         used.permissions == STACK
             && rest.permissions == CLOSED
-            && used.range.start % ARENA == 0
+            && used.range.start.is_multiple_of(ARENA)
             && rest.range.end == used.range.start + ARENA
     };
     before.is_some_and(|before| is_stack(before, mapping) || is_arena(before, mapping))
