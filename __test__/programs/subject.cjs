@@ -45,4 +45,8 @@ createInterface({ input: process.stdin }).on('line', async (line) => {
   }
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 });
-process.stdout.write(`ready ${process.pid} ${marker.string} ${marker.buffer.toString('latin1', 0, 14 + 2 * seed.length).match(/buffer-marker-[\d.]+\d/)[0]}\n`);
+// Ready once every thread that Node has is there, and none maps memory any more.
+require('node:fs').stat('.', () => setTimeout(() => {
+  const start = marker.buffer.toString('latin1', 0, 14 + 2 * seed.length).match(/buffer-marker-[\d.]+\d/)[0];
+  process.stdout.write(`ready ${process.pid} ${marker.string} ${start}\n`);
+}, 30));

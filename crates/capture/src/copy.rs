@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::libc::{self, pid_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::child::{self, Orders};
@@ -63,6 +63,8 @@ pub(crate) struct Files {
     pub(crate) mem: Option<File>,
     pub(crate) status: Option<File>,
     pub(crate) smaps: Option<File>,
+    /// Why it could not raise its soft limits on cores and file sizes.
+    pub(crate) limits: Option<Failure>,
 }
 
 /// How a copy ended.
@@ -167,18 +169,11 @@ impl Copy {
             u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
         let (step, errno, present) = (word(0), Errno::from_raw(word(4) as i32), word(8));
-        let refused = |call| {
-            Failure::system(
-                errno,
-                call,
-                None,
-                "It happened in the copy of this process.",
-            )
-        };
+        let refused = |call| Failure::io(&errno.into(), call, None);
+        let limits = (errno as i32 != 0).then(|| refused("prlimit"));
         match step {
             step if step == child::Step::Ready as u32 => {}
             step if step == child::Step::Chdir as u32 => return Err(refused("fchdir")),
-            step if step == child::Step::Limits as u32 => return Err(refused("prlimit")),
             _ => return Err(refused("open /proc/self/maps")),
         }
         let mut descriptors = received.files.into_iter().map(File::from);
@@ -204,6 +199,7 @@ impl Copy {
             mem,
             status,
             smaps,
+            limits,
         })
     }
 
@@ -244,6 +240,11 @@ impl Copy {
                 other => break other,
             }
         };
+        let ended = match ended {
+            // Refused (a seccomp filter). The older call cannot leave it unreaped.
+            Err(errno) if errno != Errno::ECHILD => self.wait_by_old_call(),
+            done => done,
+        };
         let killed = status.is_some_and(sigkill_pending);
         let mut reaped = self
             .reaped
@@ -273,6 +274,24 @@ impl Copy {
                 status: -1,
                 killed,
             },
+        }
+    }
+}
+
+impl Copy {
+    fn wait_by_old_call(&self) -> nix::Result<WaitStatus> {
+        loop {
+            match waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::__WALL)) {
+                Err(Errno::EINTR) => {}
+                Ok(ended) => {
+                    *self
+                        .reaped
+                        .lock()
+                        .unwrap_or_else(|poison| poison.into_inner()) = true;
+                    return Ok(ended);
+                }
+                failed => return failed,
+            }
         }
     }
 }

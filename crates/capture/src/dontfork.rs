@@ -242,17 +242,28 @@ pub(crate) fn set_known(marked: &[Range<u64>]) {
 
 /// The marked ranges as the difference between a copy and the probe made before it.
 ///
-/// `stirred`: other threads mapped memory in between (its extent changed), so that a mapping born
-/// between the two forks looks like one that was left out of the first. Then only what had a mark before
-/// or looks like V8's counts: a mark that is missing costs a little speed in later spawns, a mark on a
+/// `stirred`: memory was mapped in between, and a mapping born between the two looks like one that was left
+/// out of the first. Then only what had a mark before or looks like V8's counts: a mark that is missing costs a little speed in later spawns, a mark on a
 /// foreign mapping would take that from every later fork.
-pub(crate) fn list_by_probe(copy: &[Mapping], probe: &[Mapping], stirred: bool) -> Vec<Range<u64>> {
+pub(crate) fn list_by_probe(
+    copy: &[Mapping],
+    probe: &[Mapping],
+    stirred: Stirred,
+) -> Vec<Range<u64>> {
     let marked = maps::subtract(&maps::joined(copy), &maps::joined(probe));
-    if stirred {
-        believable(&marked, copy, &known())
-    } else {
-        marked
+    match stirred {
+        Stirred::No => marked,
+        stirred => believable(&marked, copy, &known(), stirred),
     }
+}
+
+/// Who may have mapped memory between a probe and what it is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stirred {
+    No,
+    /// Threads of our own that have just begun, with a stack and perhaps an arena each.
+    ByNewThreads,
+    ByAnybody,
 }
 
 /// The marked ranges where no probe can be asked: what had a mark when last that was known, and may still be V8's.
@@ -272,20 +283,64 @@ fn may_be_v8s(mapping: &Mapping) -> bool {
     mapping.is_private_anonymous() && !named
 }
 
-fn believable(marked: &[Range<u64>], copy: &[Mapping], known: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut doubtful = maps::subtract(marked, known);
-    doubtful.retain(|range| {
-        let mut private = true;
-        for_each_overlap(std::slice::from_ref(range), copy, |part, mapping| {
-            // What begins with a guard page is the stack of a thread.
-            let guard = part.start == range.start && &mapping.permissions[..3] == b"---";
-            private &= may_be_v8s(mapping) && !guard;
-        });
-        // glibc reserves whole arenas for its threads, and they too lie on multiples of V8's unit.
-        let arena = range.start % ARENA == 0 && range.end % ARENA == 0;
-        !private || range.start % UNIT != 0 || arena
+/// Leaves out of `marked` what is not known and certainly, or with [`Stirred::ByAnybody`] probably, not V8's.
+fn believable(
+    marked: &[Range<u64>],
+    copy: &[Mapping],
+    known: &[Range<u64>],
+    stirred: Stirred,
+) -> Vec<Range<u64>> {
+    let new = maps::subtract(marked, known);
+    let mut foreign = Vec::new();
+    for_each_overlap(&new, copy, |part, mapping| {
+        if is_foreign(mapping, copy) {
+            foreign.push(part);
+        }
     });
-    maps::subtract(marked, &doubtful)
+    if stirred == Stirred::ByAnybody {
+        for range in maps::subtract(&new, &foreign) {
+            let mut code = false;
+            for_each_overlap(std::slice::from_ref(&range), copy, |_, mapping| {
+                code |= mapping.permissions[2] == b'x';
+            });
+            if range.start % UNIT != 0 && !code {
+                foreign.push(range);
+            }
+        }
+        foreign.sort_by_key(|range| range.start);
+    }
+    maps::subtract(marked, &foreign)
+}
+
+/// Memory with a name, the stack of a thread, an arena of glibc's malloc.
+fn is_foreign(mapping: &Mapping, all: &[Mapping]) -> bool {
+    const STACK: [u8; 4] = *b"rw-p";
+    const CLOSED: [u8; 4] = *b"---p";
+    if !may_be_v8s(mapping) {
+        return true;
+    }
+    let at = all.partition_point(|other| other.range.start < mapping.range.start);
+    let before = at.checked_sub(1).and_then(|before| all.get(before));
+    let before = before.filter(|before| before.range.end == mapping.range.start);
+    let after = all.get(at + 1);
+    let after = after.filter(|after| after.range.start == mapping.range.end);
+    // A stack has a guard page below it. V8 has such pages too, around its code and the headers of it.
+    let size = |mapping: &Mapping| mapping.range.end - mapping.range.start;
+    let is_stack = |guard: &Mapping, stack: &Mapping| {
+        guard.permissions == CLOSED
+            && size(guard) <= 16 * PAGE
+            && stack.permissions == STACK
+            && size(stack) >= 16 * PAGE
+    };
+    // An arena is closed from where it is not yet used, and both together have the size of one.
+    let is_arena = |used: &Mapping, rest: &Mapping| {
+        used.permissions == STACK
+            && rest.permissions == CLOSED
+            && used.range.start.is_multiple_of(ARENA)
+            && rest.range.end == used.range.start + ARENA
+    };
+    before.is_some_and(|before| is_stack(before, mapping) || is_arena(before, mapping))
+        || after.is_some_and(|after| is_stack(mapping, after) || is_arena(mapping, after))
 }
 
 fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
@@ -509,7 +564,7 @@ mod tests {
              4000000-4100000 rw-p 00000000 00:00 0 \n\
              4100000-8000000 ---p 00000000 00:00 0 \n",
         );
-        let all = list_by_probe(&copy, &probe, false);
+        let all = list_by_probe(&copy, &probe, Stirred::No);
         assert_eq!(
             all,
             [
@@ -519,11 +574,55 @@ mod tests {
                 ARENA..2 * ARENA
             ]
         );
-        assert_eq!(believable(&all, &copy, &[]), all[1..2]);
+        assert_eq!(believable(&all, &copy, &[], Stirred::ByAnybody), all[1..2]);
         let before = 0x4000..0x6000;
         assert_eq!(
-            believable(&all, &copy, std::slice::from_ref(&before)),
+            believable(
+                &all,
+                &copy,
+                std::slice::from_ref(&before),
+                Stirred::ByAnybody
+            ),
             all[..2]
+        );
+    }
+
+    #[test]
+    fn stacks_and_arenas_are_told_from_what_v8_has() {
+        // As Node 22 has it, with an arena and a stack that touch V8's.
+        let copy = maps::parse(
+            b"3feb40700000-3feb40740000 rw-p 00000000 00:00 0 \n\
+              7f0004000000-7f0004021000 rw-p 00000000 00:00 0 \n\
+              7f0004021000-7f0008000000 ---p 00000000 00:00 0 \n\
+              7fd91e740000-7fd91e742000 rw-p 00000000 00:00 0 \n\
+              7fd91e742000-7fd91e743000 ---p 00000000 00:00 0 \n\
+              7fd91e743000-7fd91e77f000 rwxp 00000000 00:00 0 \n\
+              7fd91e77f000-7fd93e540000 ---p 00000000 00:00 0 \n\
+              7fd93e540000-7fd93e720000 r-xp 00000000 fe:00 12 /usr/bin/node\n\
+              7fd93e720000-7fd93e740000 ---p 00000000 00:00 0 \n\
+              7fd93e77d000-7fd93e781000 rw-p 00000000 00:00 0 \n\
+              7fd93e781000-7fd93e7fd000 ---p 00000000 00:00 0 \n\
+              7fd93e7fd000-7fd93e7fe000 ---p 00000000 00:00 0 \n\
+              7fd93e7fe000-7fd93effe000 rw-p 00000000 00:00 0 \n\
+              7fd940000000-7fd940040000 rw-p 00000000 00:00 0 [heap]\n",
+        );
+        let page = 0x3feb40700000..0x3feb40740000;
+        let code = 0x7fd91e740000..0x7fd93e540000;
+        let tail = 0x7fd93e720000..0x7fd93e740000;
+        let table = 0x7fd93e77d000..0x7fd93e7fd000;
+        assert_eq!(
+            list_by_probe(&copy, &[], Stirred::ByNewThreads),
+            [page.clone(), code.clone(), tail, table.clone()]
+        );
+        // Then what V8 has outside its units must be known from before, but for code.
+        assert_eq!(
+            list_by_probe(&copy, &[], Stirred::ByAnybody),
+            [page.clone(), code.clone()]
+        );
+        let known = std::slice::from_ref(&table);
+        assert_eq!(
+            believable(&maps::joined(&copy), &copy, known, Stirred::ByAnybody),
+            [page, code, table]
         );
     }
 }

@@ -218,9 +218,12 @@ fn is_taken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY))
 }
 
-/// File systems without RENAME_NOREPLACE (NFS, some FUSE) say EINVAL, old kernels ENOSYS.
+/// File systems without RENAME_NOREPLACE (NFS, some FUSE) say EINVAL, old kernels ENOSYS, old seccomp filters EPERM.
 fn cannot_exclude(errno: Errno) -> bool {
-    matches!(errno, Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP)
+    matches!(
+        errno,
+        Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM
+    )
 }
 
 fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {

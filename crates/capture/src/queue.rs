@@ -726,7 +726,12 @@ fn dump(capture: &Capture, settled: &Settled) -> Result<PathBuf, Failure> {
     let core = folder
         .core()
         .map_err(|error| Failure::io(&error, "open", Some(folder.path())))?;
-    core.ok_or_else(|| plan::explain_short(folder.path(), 0).unwrap_or_else(no_file))
+    core.ok_or_else(|| {
+        let refused = settled.files.limits.clone();
+        plan::explain_short(folder.path(), 0)
+            .or(refused)
+            .unwrap_or_else(no_file)
+    })
 }
 
 /// Whether the copy ended as it should: by its own SIGSEGV.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use crate::copy::{Copy, Files, Role};
-use crate::dontfork::{self, Extent, MarksLock, Spans};
+use crate::dontfork::{self, Extent, MarksLock, Spans, Stirred};
 use crate::error::Failure;
 use crate::maps::{self, Mapping};
 use crate::notes::Thread;
@@ -63,8 +63,8 @@ struct Unsettled {
     /// Places for the descriptors that settling needs, so that it does not fail where all are taken.
     spare: Vec<fs::File>,
     known: Known,
-    /// Other threads mapped or unmapped memory between the forks.
-    stirred: bool,
+    /// Whether other threads mapped or unmapped memory between the forks.
+    stirred: Stirred,
 }
 
 /// A copy whose marks are back.
@@ -162,7 +162,10 @@ impl Snapshot {
             Vec::new()
         };
         let pause = started.elapsed();
-        let stirred = before.is_none() || before != after;
+        let stirred = match before.is_some() && before == after {
+            true => Stirred::No,
+            false => Stirred::ByAnybody,
+        };
         let unsettled = Unsettled {
             lock,
             own,
@@ -243,7 +246,7 @@ impl Unsettled {
             Known::List(list) => {
                 let lacking = maps::subtract(list, &maps::joined(&then));
                 let marked = maps::subtract(list, &lacking);
-                if !lacking.is_empty() && !self.stirred {
+                if !lacking.is_empty() && self.stirred == Stirred::No {
                     let _ = dontfork::restore(&marked, &then, &self.now(), Some(&files), tick);
                     return Err(dontfork::incomplete(&format!(
                         "{} ranges, the first at {:#x}, are not in the copy",
@@ -296,8 +299,13 @@ impl Unsettled {
                     .ok()
                     .and_then(|files| read_all(&files.maps).ok());
                 match listed {
-                    // Doubtful in any case: threads have mapped memory since the fork.
-                    Some(text) => dontfork::list_by_probe(&now, &maps::parse(&text), true),
+                    Some(text) => {
+                        let stirred = match self.stirred {
+                            Stirred::No => Stirred::ByNewThreads,
+                            stirred => stirred,
+                        };
+                        dontfork::list_by_probe(&now, &maps::parse(&text), stirred)
+                    }
                     None => dontfork::list_by_memory(&now),
                 }
             }

@@ -30,18 +30,26 @@ pub(crate) enum Cloned {
 /// not there: nothing but raw system calls on prepared data may follow on [`Cloned::Child`], up to `_exit`.
 pub(crate) unsafe fn clone_process() -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
-    // SAFETY: no CLONE_VM, so the copy has its own memory and may go on using this very stack; the
-    // third argument is where CLONE_PIDFD stores the descriptor (the same place on x86_64 and aarch64).
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::CLONE_PIDFD as libc::c_ulong,
-            0usize,
-            &raw mut pidfd,
-            0usize,
-            0usize,
-        )
-    };
+    let mut pid = -1;
+    // A filter that knows the flags of its day refuses those that came later.
+    for flags in [libc::CLONE_PIDFD, 0] {
+        // SAFETY: no CLONE_VM, so the copy has its own memory and may go on using this very stack; the
+        // third argument is where CLONE_PIDFD stores the descriptor (the same place on x86_64 and aarch64).
+        pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone,
+                flags as libc::c_ulong,
+                0usize,
+                &raw mut pidfd,
+                0usize,
+                0usize,
+            )
+        };
+        let refused = [Errno::EPERM, Errno::EINVAL, Errno::ENOSYS];
+        if pid != -1 || !refused.contains(&Errno::last()) {
+            break;
+        }
+    }
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Cloned::Child),
