@@ -25,7 +25,7 @@ export interface CaptureOptions {
   threads?: 'all' | 'calling'
   /** `.tar.gz` (default), `.tar.zst` or `.tar`. */
   compression?: 'gzip' | 'zstd' | 'none'
-  /** 1 to 9 for gzip, 1 to 19 for zstd; default 1. */
+  /** 1 to 9 for gzip, 1 to 4 for zstd; default 1. */
   level?: number
   /** Threads that compress; default as many as the CPUs that this process may use, at most 8. */
   compressionThreads?: number

@@ -18,7 +18,7 @@ const channels = {
 const MINUTES = 60_000
 const LIMITS = { timeout: 10 * MINUTES, stallTimeout: 1 * MINUTES }
 const METHODS = ['auto', 'kernel', 'direct']
-const LEVELS = { gzip: [1, 9], zstd: [1, 19], none: [0, 0] }
+const LEVELS = { gzip: [1, 9], zstd: [1, 4], none: [0, 0] }
 
 // --- the binary ----------------------------------------------------------------------------------
 

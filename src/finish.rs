@@ -29,7 +29,12 @@ pub struct Wish {
 }
 
 /// Verifies `core`, and gives it, or an archive with it, its final name (or its reader).
-pub fn finish(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
+pub fn finish(mut core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
+    let mut unadded = None;
+    if let Content::File(path) = &core.content {
+        verify(&core, path)?;
+        unadded = core.add_threads().err();
+    }
     let mut made = Made {
         notes: notes(&core),
         skipped: match &core.content {
@@ -40,9 +45,10 @@ pub fn finish(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
         all_threads: core.threads.all(),
         ..Made::default()
     };
-    if let Content::File(path) = &core.content {
-        verify(&core, path)?;
-        core.add_threads()?;
+    if let Some(error) = unadded {
+        made.notes.push(format!(
+            "The registers of the other threads could not be appended to the kernel's core: {error}."
+        ));
     }
     if wish.archive {
         archive(core, wish, &mut made)?;

@@ -12,6 +12,9 @@ import { getSystemErrorMap, promisify } from 'node:util';
 import { temporaryFolder, waitFor } from './files.mjs';
 import { startNode } from './run.mjs';
 
+// These are the conditions of the kernel's way; where it fails, `auto` would take the direct one.
+process.env.STILLCORE_METHOD ??= 'kernel';
+
 const program = join(dirname(dirname(fileURLToPath(import.meta.url))), 'programs', 'subject.cjs');
 const run = promisify(execFile);
 

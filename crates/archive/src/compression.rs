@@ -14,7 +14,8 @@ pub enum Compression {
     /// One gzip member: every program opens it.
     #[default]
     Gzip,
-    /// Zstandard frames: faster and smaller.
+    /// Zstandard: faster and smaller. It is many frames, one after the other; GNU tar, bsdtar and zstd read them all,
+    /// but the zlib module of Node 22 and 24 stops after the first.
     Zstd,
     /// A plain tar file.
     None,

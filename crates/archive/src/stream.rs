@@ -429,7 +429,7 @@ impl Reply {
             Reply::Later(receiver) => receiver
                 .recv()
                 .map_err(|_| io::Error::other(WorkerDied))
-                .flatten(),
+                .and_then(|done| done),
         }
     }
 }

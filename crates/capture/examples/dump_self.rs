@@ -32,11 +32,11 @@ fn main() {
         instead_of: None,
         watch: None,
         describe: Box::new(|method, time, names| format!("{method:?} {time} {names:?}")),
-        finish: Box::new(|core| {
-            let Output::Folder(folder) = &core.output else {
-                unreachable!()
-            };
+        finish: Box::new(|mut core| {
             if let Content::Live(live) = &core.content {
+                let Output::Folder(folder) = &core.output else {
+                    unreachable!()
+                };
                 let path = folder.path().join("core");
                 let mut out = std::fs::File::create(path).unwrap();
                 for part in live.parts() {
@@ -53,7 +53,7 @@ fn main() {
                 out.set_len(live.size()).unwrap();
                 live.done();
             }
-            core.add_threads()?;
+            core.add_threads().unwrap();
             println!(
                 "{} threads by {:?}",
                 core.threads.count(),

@@ -30,8 +30,14 @@ pub(crate) fn add_notes(path: &Path, threads: &[Thread], made_by: &str) -> io::R
         notes::fpregset(&mut content, thread);
     }
     notes::made_by(&mut content, made_by);
-    let end = file.metadata()?.len().next_multiple_of(4);
-    file.write_all_at(&content, end)?;
+    let length = file.metadata()?.len();
+    let end = length.next_multiple_of(4);
+    if let Err(error) = file.write_all_at(&content, end) {
+        // No room, or beyond the soft limit on file sizes, which is lower here than it was for the copy. The core is
+        // whole without.
+        file.set_len(length)?;
+        return Err(error);
+    }
     // p_offset, then p_filesz.
     file.write_all_at(&end.to_ne_bytes(), header + 8)?;
     file.write_all_at(&(content.len() as u64).to_ne_bytes(), header + 32)

@@ -189,13 +189,17 @@ pub enum Content {
 }
 
 impl RawCore<'_> {
-    /// Puts the other threads, and how the core was made, into a core that the kernel wrote. Verify it first.
-    pub fn add_threads(&self) -> Result<(), Failure> {
+    /// Puts the other threads, and how the core was made, into a core that the kernel wrote. Verify it first. Where
+    /// that fails the core is whole without, and the reason is given.
+    pub fn add_threads(&mut self) -> Result<(), io::Error> {
         let Content::File(path) = &self.content else {
             return Ok(());
         };
-        amend::add_notes(path, &self.threads.list, &self.threads.made_by)
-            .map_err(|error| Failure::io(&error, "write", Some(path)))
+        let added = amend::add_notes(path, &self.threads.list, &self.threads.made_by);
+        if added.is_err() {
+            self.threads.list.truncate(1);
+        }
+        added
     }
 
     /// Why a core of `size` bytes is shorter than its headers promise.
