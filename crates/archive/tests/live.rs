@@ -285,12 +285,12 @@ fn the_copy_may_go_before_anything_else_is_packed() {
         taken.set(taken.get() + n);
         true
     };
-    let job = PackJob {
+    let with_files = PackJob {
         files: &files,
         progress: &progress,
         ..job(&image, Compression::Zstd)
     };
-    pack(io::sink(), &job).unwrap();
+    pack(io::sink(), &with_files).unwrap();
     // The last block had been read, and not even compressed.
     assert_eq!(done_at.get(), Some(len));
     assert!(taken.get() > len + (5 << 20));
