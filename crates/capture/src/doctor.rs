@@ -17,6 +17,9 @@ pub use facts::{
 use crate::error::{Failure, advice};
 use crate::plan;
 
+/// No archive of a Node process is smaller, in bytes: its executable alone takes more.
+const LEAST_ARCHIVE: u64 = 4 << 20;
+
 /// The capabilities that matter to captures: name, and bit in a set.
 pub const CAPABILITIES: [(&str, u32); 4] = [
     // Raises hard limits.
@@ -172,17 +175,6 @@ impl Facts {
                     advice => advice,
                 },
             );
-        } else if let Some(free) = self.directory.free_at_most
-            && free < self.least()
-        {
-            way.no(
-                format!(
-                    "{} are free in {path}, and a core of this process has at least {}.",
-                    size(free),
-                    size(self.least())
-                ),
-                advice(Errno::ENOSPC),
-            );
         }
         if let Some(room) = self.headroom
             && !room.is_enough()
@@ -217,6 +209,20 @@ impl Facts {
     }
 
     fn against_the_kernel_way(&self, way: &mut Way) {
+        let path = self.directory.path.display();
+        if let Some(free) = self.directory.free_at_most
+            && self.directory.problem.is_none()
+            && free < self.least()
+        {
+            way.no(
+                format!(
+                    "{} are free in {path}, and a core of this process has at least {}.",
+                    size(free),
+                    size(self.least())
+                ),
+                advice(Errno::ENOSPC),
+            );
+        }
         match &self.pattern {
             None => way.no(
                 "kernel.core_pattern cannot be read: it is not known where the kernel takes cores.",
@@ -259,6 +265,20 @@ impl Facts {
     }
 
     fn against_the_direct_way(&self, way: &mut Way) {
+        // How small an archive gets is only known when it is there.
+        if let Some(free) = self.directory.free_at_most
+            && self.directory.problem.is_none()
+            && free < LEAST_ARCHIVE
+        {
+            way.no(
+                format!(
+                    "{} are free in {}.",
+                    size(free),
+                    self.directory.path.display()
+                ),
+                advice(Errno::ENOSPC),
+            );
+        }
         if !self.page_files && self.rss != 0 {
             way.no(
                 "/proc/self/pagemap or /proc/self/mem is missing: a copy's memory could not be read.",
@@ -609,8 +629,8 @@ mod tests {
             ("EACCES: permission denied.", |facts| {
                 facts.directory.problem = Some(Errno::EACCES)
             }),
-            ("12 MB are free", |facts| {
-                facts.directory.free_at_most = Some(12 * MIB)
+            ("2.0 MB are free", |facts| {
+                facts.directory.free_at_most = Some(2 * MIB)
             }),
             (
                 "has 200 MB left of its 2.0 GB, less than the 256 MB",
