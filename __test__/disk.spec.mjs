@@ -11,7 +11,7 @@ import {
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import { output } from '../scripts/workspace.mjs';
 import {
-  asBefore, assertError, children, failsThenWorks, mustFail, mustSucceed, seen, startSubject, stateOf,
+  asBefore, assertError, children, failsThenWorks, grow, mustFail, mustSucceed, seen, startSubject, stateOf, untilDumping,
 } from './support/subject.mjs';
 
 const MB = 1 << 20;
@@ -152,16 +152,16 @@ test('ERR_CORE_TRUNCATED: a container that is paused while the kernel writes', a
   if (group.skip || group.version !== 1) return t.skip(group.skip || 'only the freezer of version 1 cuts cores short');
   const directory = temporaryFolder(t);
   const subject = await startSubject(t, 20, { wrap: group.wrap });
-  await subject.run(({ kept, require }) => void (kept.random = require('node:crypto').randomBytes(400 << 20)));
+  await grow(subject, 250);
   const before = stateOf(subject, directory);
   const answer = subject.capture('createCore', { directory });
-  await waitFor(() => onDisk(directory) > 30 * MB, { interval: 2, what: 'the core to grow' });
+  await untilDumping(subject, directory);
   group.set('freezer.state', 'FROZEN');
   await waitFor(() => group.get('freezer.state') === 'FROZEN');
   group.set('freezer.state', 'THAWED');
   assertError(await answer, { code: 'ERR_CORE_TRUNCATED', message: /wrote only \d+ of \d+ bytes/ });
   await asBefore(subject, before, directory);
-  await subject.run(({ kept }) => void delete kept.random);
+  await grow(subject, 0);
   await mustSucceed(subject, directory);
 });
 
@@ -178,12 +178,3 @@ test('somebody clears the directory while a capture is in it', async (t) => {
   await asBefore(subject, before, directory);
   await mustSucceed(subject, directory);
 });
-
-/** Bytes on disk of all files in the working folders of a directory. */
-function onDisk(directory) {
-  let sum = 0;
-  for (const name of readdirSync(directory)) {
-    for (const file of readdirSync(join(directory, name))) sum += statSync(join(directory, name, file)).blocks * 512;
-  }
-  return sum;
-}

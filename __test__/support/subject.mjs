@@ -163,7 +163,7 @@ export async function answers(subject) {
   const answer = await subject.run(async ({ require }) => {
     const { readFile } = require('node:fs/promises');
     const { spawn } = require('node:child_process');
-    const text = await readFile('/proc/self/stat', 'latin1');
+    const text = await readFile(process.argv[1], 'latin1');
     const child = spawn('false', { stdio: 'ignore' });
     const status = await new Promise((resolve, reject) => child.on('error', reject).on('exit', (code, signal) => resolve(code ?? signal)));
     return [text.length > 0, status];
@@ -223,6 +223,50 @@ export async function mustSucceed(subject, directory, options = {}) {
   await checkCore(subject, answer.path, directory);
   await rm(seen(subject, dirname(answer.path)), { recursive: true });
   await asBefore(subject, before, directory);
+}
+
+/** Begins a capture and does not wait for it: its answer comes from `answerOf` with the same name. */
+export function begin(subject, name, what, options, form) {
+  return subject.run(({ capture, kept }, name, ...rest) => {
+    kept[name] = capture(...rest).then((answer) => (kept[`${name} is over`] = answer));
+  }, name, what, options, form);
+}
+
+export function answerOf(subject, name) {
+  return subject.run(({ kept }, name) => kept[name], name);
+}
+
+export function isOver(subject, name) {
+  return subject.run(({ kept }, name) => `${name} is over` in kept, name);
+}
+
+/** The working folders in a directory with what lies in each: [{ name, files: { name: bytes on disk } }]. */
+export function working(subject, directory) {
+  const path = seen(subject, directory);
+  return readdirSync(path).filter((name) => /^\.core_.*\.partial$/.test(name)).map((name) => {
+    const files = {};
+    for (const file of readdirSync(join(path, name))) files[file] = statSync(join(path, name, file)).blocks * 512;
+    return { name, files };
+  });
+}
+
+/** Waits until the kernel has begun to write a core of a subject into that directory. */
+export function untilDumping(subject, directory, bytes = 20 << 20) {
+  const large = () => working(subject, directory).some(({ files }) => Object.values(files).some((size) => size > bytes));
+  return waitFor(large, { interval: 2, what: 'the core to grow' });
+}
+
+/** Waits until an archive is being written there. */
+export function untilPacking(subject, directory, timeout) {
+  const begun = () => working(subject, directory).some(({ files }) => files.archive > 1 << 20);
+  return waitFor(begun, { interval: 2, what: 'the archive to grow', timeout });
+}
+
+/** Gives a subject memory that takes the kernel a while to write, and the packer a while to pack. */
+export function grow(subject, megabytes) {
+  return subject.run(({ kept, require }, bytes) => {
+    kept.random = require('node:crypto').randomBytes(bytes);
+  }, megabytes << 20);
 }
 
 /** Checks the core itself. */
