@@ -1,18 +1,27 @@
 //! Packs a core with this program's own libraries, as a measurement:
 //! `cargo run --release -p stillcore-archive --example pack -- CORE OUTPUT [LEVEL] [THREADS]`
+//! It is compressed as the output's name says: .tar.gz, .tar.zst or .tar.
 
 use std::error::Error;
 use std::fs::File;
 use std::time::Instant;
 
-use stillcore_archive::{ManifestHead, PackJob, PackOptions, default_threads, mapped_files, pack};
+use stillcore_archive::{
+    Compression, ManifestHead, PackJob, PackOptions, default_threads, mapped_files, pack,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(core), Some(output)) = (args.next(), args.next()) else {
         return Err("usage: pack CORE OUTPUT [LEVEL] [THREADS]".into());
     };
-    let level = args.next().map_or(Ok(1), |level| level.parse())?;
+    let compression = [Compression::Gzip, Compression::Zstd]
+        .into_iter()
+        .find(|compression| output.ends_with(compression.extension()))
+        .unwrap_or(Compression::None);
+    let level = args
+        .next()
+        .map_or(Ok(*compression.levels().start()), |level| level.parse())?;
     let threads = args
         .next()
         .map_or(Ok(default_threads()), |threads| threads.parse())?;
@@ -24,8 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         files: &mapped_files(&std::fs::read("/proc/self/maps")?),
         manifest: ManifestHead::default(),
         options: PackOptions {
+            compression,
+            level: Some(level),
             threads,
-            level,
             ..PackOptions::default()
         },
         progress: &|_| true,

@@ -9,13 +9,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::block::Block;
-use crate::gzip::WorkerDied;
+use crate::compression::ZERO_PAGE;
+use crate::stream::WorkerDied;
 
 /// Messages that may wait for the thread; each holds at most one block.
 const QUEUE: usize = 4;
-
-/// Zeros hashed at a time.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// A finished SHA-256.
 pub(crate) type Sha = [u8; 32];
@@ -124,8 +122,8 @@ fn apply(sha: &mut Sha256, message: Message, digest: &mpsc::Sender<Sha>, stop: &
         Message::Bytes(block) => sha.update(block.filled()),
         Message::Zeros(mut n) => {
             while n > 0 && !stop.load(Ordering::Relaxed) {
-                let now = n.min(ZEROS.len() as u64);
-                sha.update(&ZEROS[..now as usize]);
+                let now = n.min(ZERO_PAGE.len() as u64);
+                sha.update(&ZERO_PAGE[..now as usize]);
                 n -= now;
             }
         }

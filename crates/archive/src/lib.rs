@@ -1,8 +1,11 @@
-//! Packs a core, and the ELF files of the process it came from, into one `.tar.gz`.
+//! Packs a core, and the ELF files of the process it came from, into one `.tar.gz`, `.tar.zst` or `.tar`.
 //!
-//! You give an open core, the list of mapped files and an output; you get an archive that every common program opens:
-//! one gzip member, plain files and folders, a `manifest.json` that says what is in it and what is missing and why.
+//! You give a core, the list of mapped files and an output; you get an archive that every common program opens:
+//! plain files and folders, a `manifest.json` that says what is in it and what is missing and why.
 //! Holes of the core cost no time and next to no space. Memory is bounded, whatever the size of the core.
+//!
+//! The core is an open file, or a [`LiveImage`]: headers made beforehand and the memory of a live process. The latter
+//! can also be written as a bare core file, by [`write_core`].
 //!
 //! It does not sync, name or remove files: that is the caller's.
 //!
@@ -30,16 +33,22 @@
 
 mod block;
 mod collect;
-mod gzip;
+mod compression;
 mod hash;
 mod manifest;
+mod source;
+mod sparse;
+mod stream;
 mod write;
 
 pub use block::{BLOCK_SIZE, Block};
 pub use collect::{MappedFile, mapped_files};
-pub use gzip::{GzipOptions, GzipWriter, MIN_ZEROS, WorkerDied};
+pub use compression::Compression;
 pub use manifest::{CoreEntry, FileEntry, Manifest, ManifestHead, SCHEMA_VERSION, Tool};
-pub use write::{PackError, PackJob, PackOptions, Packed, pack};
+pub use source::{CoreSource, LiveImage, Part};
+pub use sparse::{SparseWriter, Written, write_core};
+pub use stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};
+pub use write::{PackError, PackJob, Packed, pack};
 
 /// More compressing threads than this take more memory than they save time.
 const MAX_THREADS: usize = 8;

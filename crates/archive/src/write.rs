@@ -1,22 +1,19 @@
-//! Packs a core and the ELF files of its process into one `.tar.gz`, in one pass.
+//! Packs a core and the ELF files of its process into one tar archive, in one pass.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{self, Write};
-use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
 use tar::{EntryType, Header};
 
 use crate::block::Block;
 use crate::collect::{Elf, MappedFile, archive_path, open_elf, path_text};
-use crate::gzip::{GzipOptions, GzipWriter, MIN_ZEROS, WorkerDied};
 use crate::hash::HashThread;
 use crate::manifest::{CoreEntry, FileEntry, Manifest, ManifestHead, hex, lossy};
+use crate::source::{CoreSource, Part};
+use crate::stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};
 
 /// Holes are passed in steps of this many bytes, to stay near the hashing thread and to notice a stop.
 const HOLE_STEP: u64 = 64 << 20;
@@ -26,25 +23,23 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Everything that [`pack`] needs.
 pub struct PackJob<'a> {
-    /// Name of the top folder: the archive's name without `.tar.gz`.
+    /// Name of the top folder: the archive's name without [`Compression::extension`](crate::Compression::extension).
     pub top: &'a str,
-    /// The whole, verified core. It is read by position, but its position is moved.
-    pub core: &'a File,
+    /// The core: an open, verified file, or a [`LiveImage`](crate::LiveImage).
+    pub core: &'a dyn CoreSource,
     /// When the core was written; the folders and the manifest get this time too.
     pub core_mtime: SystemTime,
     /// The files that the process had mapped, from [`mapped_files`](crate::mapped_files).
     pub files: &'a [MappedFile],
     /// What the caller knows about the capture.
     pub manifest: ManifestHead,
-    /// Threads and compression.
+    /// Threads and compression; one more thread computes checksums.
     pub options: PackOptions,
     /// Told how many bytes of input were taken in since the last call (0 while waiting); `false` stops the packing.
-    /// It is called in the thread that calls [`pack`], at least once for every block.
+    /// It is called in the thread that calls [`pack`], at least once for every block; not while a write to the output
+    /// blocks.
     pub progress: &'a dyn Fn(u64) -> bool,
 }
-
-/// Threads and compression of [`pack`]; the same as for a [`GzipWriter`]. One more thread computes checksums.
-pub type PackOptions = GzipOptions;
 
 /// What [`pack`] has done.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +48,8 @@ pub struct Packed {
     pub input_bytes: u64,
     /// Bytes written to the output.
     pub output_bytes: u64,
+    /// Bytes of the core that could not be read and are zeros in the archive.
+    pub unreadable: u64,
     /// The manifest as it is in the archive.
     pub manifest: Manifest,
 }
@@ -83,7 +80,7 @@ impl PackError {
         }
     }
 
-    /// An error of the gzip stream.
+    /// An error of the compressed stream.
     fn output(error: io::Error) -> PackError {
         match error.get_ref() {
             Some(inner) if inner.is::<WorkerDied>() => PackError::Worker(WorkerDied),
@@ -94,15 +91,19 @@ impl PackError {
 
 /// Writes the archive: the top folder, the core, every mapped ELF file under its own path, and the manifest.
 ///
-/// The archive is one gzip member holding plain files and folders. It is complete when this returns; to sync and
-/// to name the file is the caller's.
+/// The archive holds plain files and folders. It is complete when this returns; to sync and to name the file is the
+/// caller's.
+///
+/// `out` is written to by the calling thread alone, and may be slow: when a write blocks, everything waits, the reading
+/// of the core too, and memory does not grow. A limit on how long is for `out` to set: an error that it gives ends the
+/// packing. Wrapped in a [`SparseWriter`](crate::SparseWriter), an uncompressed archive has holes where the core has.
 ///
 /// # Errors
 /// [`PackError::Output`] and [`PackError::Core`]; [`PackError::Stopped`] when `progress` said so. A mapped file that
 /// cannot be read is no error: the manifest says why it is missing.
 pub fn pack(out: impl Write, job: &PackJob<'_>) -> Result<Packed, PackError> {
     let mut packer = Packer {
-        gzip: GzipWriter::new(out, &job.options),
+        stream: StreamWriter::new(out, &job.options),
         hash: HashThread::start(job.options.thread_start),
         progress: job.progress,
         names: Names::default(),
@@ -121,7 +122,7 @@ pub fn pack(out: impl Write, job: &PackJob<'_>) -> Result<Packed, PackError> {
 }
 
 struct Packer<'a, W: Write> {
-    gzip: GzipWriter<W>,
+    stream: StreamWriter<W>,
     hash: HashThread,
     progress: &'a dyn Fn(u64) -> bool,
     names: Names,
@@ -131,8 +132,8 @@ struct Packer<'a, W: Write> {
 }
 
 impl<W: Write> Packer<'_, W> {
-    fn core(&mut self, file: &File) -> Result<CoreEntry, PackError> {
-        let size = file.metadata().map_err(PackError::Core)?.len();
+    fn core(&mut self, source: &dyn CoreSource) -> Result<CoreEntry, PackError> {
+        let size = source.size().map_err(PackError::Core)?;
         self.header(
             b"core",
             EntryType::Regular,
@@ -142,17 +143,13 @@ impl<W: Write> Packer<'_, W> {
                 mtime: self.folder_mtime,
             },
         )?;
-        let content = self.content(file, size)?;
-        match content.wrong {
-            Some(Wrong::Read(error)) => Err(PackError::Core(error)),
-            Some(Wrong::Shrank(_)) => Err(PackError::Core(io::ErrorKind::UnexpectedEof.into())),
-            Some(Wrong::Grew) | None => Ok(CoreEntry {
-                path: "core".to_owned(),
-                size,
-                data_size: content.data_size,
-                sha256: String::new(),
-            }),
-        }
+        let content = self.content(source, size, Loss::Fatal)?;
+        Ok(CoreEntry {
+            path: "core".to_owned(),
+            size,
+            data_size: content.data_size,
+            sha256: String::new(),
+        })
     }
 
     /// Packs a mapped file if it is an ELF file. Its checksum is filled in later.
@@ -202,7 +199,7 @@ impl<W: Write> Packer<'_, W> {
         let mode = 0o644 | (elf.metadata.mode() & 0o111);
         let mtime = elf.metadata.modified().map_or(self.folder_mtime, seconds);
         self.header(path, EntryType::Regular, Attributes { size, mode, mtime })?;
-        Ok(self.content(&elf.file, size)?.wrong)
+        Ok(self.content(&elf.file, size, Loss::Zeros)?.wrong)
     }
 
     fn finish(
@@ -215,7 +212,13 @@ impl<W: Write> Packer<'_, W> {
         for file in files.iter_mut().filter(|file| file.included) {
             file.sha256 = Some(self.next_digest()?);
         }
-        let manifest = Manifest::new(&job.manifest, core, files);
+        let unreadable = job.core.unreadable();
+        let mut manifest = Manifest::new(&job.manifest, core, files);
+        if unreadable > 0 {
+            manifest.notes.push(format!(
+                "{unreadable} bytes of the core could not be read and are zeros in it."
+            ));
+        }
         let mut text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| PackError::Output(io::Error::other(error)))?;
         text.push(b'\n');
@@ -225,14 +228,17 @@ impl<W: Write> Packer<'_, W> {
             mtime: self.folder_mtime,
         };
         self.header(b"manifest.json", EntryType::Regular, attributes)?;
-        self.gzip.write_all(&text).map_err(PackError::output)?;
+        self.stream.write_all(&text).map_err(PackError::output)?;
         self.pad(text.len() as u64)?;
         // Two empty records end a tar archive.
-        self.gzip.write_all(&[0; 1024]).map_err(PackError::output)?;
-        let (_, output_bytes) = self.gzip.finish_counted().map_err(PackError::output)?;
+        self.stream
+            .write_all(&[0; 1024])
+            .map_err(PackError::output)?;
+        let (_, output_bytes) = self.stream.finish_counted().map_err(PackError::output)?;
         Ok(Packed {
             input_bytes: self.input,
             output_bytes,
+            unreadable,
             manifest,
         })
     }
@@ -246,52 +252,81 @@ impl<W: Write> Packer<'_, W> {
         }
     }
 
-    /// Writes `size` bytes of a file's content and the padding behind it, whatever happens to the file meanwhile.
-    fn content(&mut self, file: &File, size: u64) -> Result<Content, PackError> {
+    /// Writes `size` bytes of content and the padding behind it, whatever happens to the source meanwhile, unless that
+    /// is fatal.
+    fn content(
+        &mut self,
+        source: &dyn CoreSource,
+        size: u64,
+        loss: Loss,
+    ) -> Result<Content, PackError> {
         let mut content = Content {
             data_size: 0,
             wrong: None,
         };
-        let mut block = self.gzip.block();
+        let mut block = self.stream.block();
         let mut at = 0;
+        let mut parts = source.parts();
         while at < size {
-            let data = next_data(file, at, size);
-            block = self.hole(block, data.start - at)?;
-            at = data.start;
-            while at < data.end && content.wrong.is_none() {
-                let room = block.room();
-                let wanted =
-                    usize::try_from(data.end - at).map_or(room.len(), |left| left.min(room.len()));
-                match file.read_at(&mut room[..wanted], at) {
-                    Ok(0) => content.wrong = Some(Wrong::Shrank(at)),
-                    Ok(n) => {
-                        block.advance(n);
-                        at += n as u64;
-                        content.data_size += n as u64;
+            let Some(part) = parts.next() else {
+                content.wrong = Some(Wrong::Shrank(at));
+                break;
+            };
+            let len = part.size().min(size - at);
+            match part {
+                Part::Zeros(_) => block = self.hole(block, len)?,
+                Part::Bytes(mut bytes) => {
+                    bytes = &bytes[..len as usize];
+                    content.data_size += len;
+                    while !bytes.is_empty() {
+                        let room = block.room();
+                        let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+                        room[..now.len()].copy_from_slice(now);
+                        block.advance(now.len());
+                        bytes = later;
+                        block = self.send_full(block)?;
                     }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => content.wrong = Some(Wrong::Read(error)),
                 }
-                if block.is_full() {
-                    block = self.send(block)?;
+                Part::Read { address, .. } => {
+                    let mut done = 0;
+                    while done < len {
+                        match read_some(source, address + done, len - done, block.room()) {
+                            Ok(0) => content.wrong = Some(Wrong::Shrank(at + done)),
+                            Ok(n) => {
+                                block.advance(n);
+                                done += n as u64;
+                                content.data_size += n as u64;
+                            }
+                            Err(error) => content.wrong = Some(Wrong::Read(error)),
+                        }
+                        if content.wrong.is_some() {
+                            break;
+                        }
+                        block = self.send_full(block)?;
+                    }
+                    if content.wrong.is_some() {
+                        at += done;
+                        break;
+                    }
                 }
             }
-            if content.wrong.is_some() {
-                block = self.hole(block, size - at)?;
-                at = size;
-            }
+            at += len;
         }
-        self.send(block)?;
-        self.hash.end()?;
-        self.pad(size)?;
         if content.wrong.is_none() {
             // Behind the end of a file that shrank there seems to be a hole.
-            content.wrong = match file.metadata() {
-                Ok(now) if now.len() < size => Some(Wrong::Shrank(now.len())),
-                Ok(now) if now.len() > size => Some(Wrong::Grew),
+            content.wrong = match source.size() {
+                Ok(now) if now < size => Some(Wrong::Shrank(now)),
+                Ok(now) if now > size => Some(Wrong::Grew),
                 _ => None,
             };
         }
+        if let Loss::Fatal = loss {
+            content.check()?;
+        }
+        block = self.hole(block, size - at)?;
+        self.send(block)?;
+        self.hash.end()?;
+        self.pad(size)?;
         Ok(content)
     }
 
@@ -303,7 +338,7 @@ impl<W: Write> Packer<'_, W> {
             while left > 0 {
                 let now = left.min(HOLE_STEP);
                 self.hash.zeros(now)?;
-                self.gzip.zeros(now).map_err(PackError::output)?;
+                self.stream.zeros(now).map_err(PackError::output)?;
                 self.step(now)?;
                 left -= now;
             }
@@ -321,6 +356,14 @@ impl<W: Write> Packer<'_, W> {
         Ok(block)
     }
 
+    /// Gives an empty block in place of a full one.
+    fn send_full(&mut self, block: Block) -> Result<Block, PackError> {
+        match block.is_full() {
+            true => self.send(block),
+            false => Ok(block),
+        }
+    }
+
     /// Hashes and compresses a block, and gives an empty one.
     fn send(&mut self, block: Block) -> Result<Block, PackError> {
         if block.is_empty() {
@@ -329,9 +372,9 @@ impl<W: Write> Packer<'_, W> {
         let n = block.filled().len() as u64;
         let block = Arc::new(block);
         self.hash.bytes(Arc::clone(&block))?;
-        self.gzip.write_block(block).map_err(PackError::output)?;
+        self.stream.write_block(block).map_err(PackError::output)?;
         self.step(n)?;
-        Ok(self.gzip.block())
+        Ok(self.stream.block())
     }
 
     /// Reports progress, and stops when told to.
@@ -382,11 +425,11 @@ impl<W: Write> Packer<'_, W> {
             long.set_size(name.len() as u64 + 1);
             long.set_mode(0o644);
             set_common(&mut long, 0);
-            self.gzip
+            self.stream
                 .write_all(long.as_bytes())
                 .map_err(PackError::output)?;
-            self.gzip.write_all(&name).map_err(PackError::output)?;
-            self.gzip.write_all(&[0]).map_err(PackError::output)?;
+            self.stream.write_all(&name).map_err(PackError::output)?;
+            self.stream.write_all(&[0]).map_err(PackError::output)?;
             self.pad(name.len() as u64 + 1)?;
         }
         set_name(&mut header, &name[..name.len().min(room)]);
@@ -394,7 +437,7 @@ impl<W: Write> Packer<'_, W> {
         header.set_size(attributes.size);
         header.set_mode(attributes.mode);
         set_common(&mut header, attributes.mtime);
-        self.gzip
+        self.stream
             .write_all(header.as_bytes())
             .map_err(PackError::output)
     }
@@ -404,7 +447,7 @@ impl<W: Write> Packer<'_, W> {
         let over = (size % 512) as usize;
         let zeros = [0; 512];
         let pad = if over == 0 { &[] } else { &zeros[over..] };
-        self.gzip.write_all(pad).map_err(PackError::output)
+        self.stream.write_all(pad).map_err(PackError::output)
     }
 }
 
@@ -418,11 +461,30 @@ struct Attributes {
     mtime: u64,
 }
 
-/// How packing a file's content went.
+/// What becomes of a content that cannot be had as it was promised.
+enum Loss {
+    /// It is an error.
+    Fatal,
+    /// Zeros take the place of what is missing.
+    Zeros,
+}
+
+/// How packing a content went.
 struct Content {
     /// Bytes read, so without holes.
     data_size: u64,
     wrong: Option<Wrong>,
+}
+
+impl Content {
+    /// Gives what went wrong as an error; more than was promised is none.
+    fn check(&mut self) -> Result<(), PackError> {
+        match self.wrong.take() {
+            Some(Wrong::Read(error)) => Err(PackError::Core(error)),
+            Some(Wrong::Shrank(_)) => Err(PackError::Core(io::ErrorKind::UnexpectedEof.into())),
+            Some(Wrong::Grew) | None => Ok(()),
+        }
+    }
 }
 
 /// What happened to a file while it was packed.
@@ -471,24 +533,20 @@ impl Names {
     }
 }
 
-/// The next range with data at or after `at`. Where the file system cannot tell, everything is data.
-/// At the end of the data the range is empty and at `size`.
-fn next_data(file: &File, at: u64, size: u64) -> Range<u64> {
-    let seek = |from: u64, whence| {
-        let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
-        lseek(file, from, whence).and_then(|found| u64::try_from(found).map_err(|_| Errno::EINVAL))
-    };
-    let start = match seek(at, Whence::SeekData) {
-        Ok(start) if start >= at => start.min(size),
-        Ok(_) => at,
-        Err(Errno::ENXIO) => return size..size,
-        Err(_) => return at..size,
-    };
-    let end = match seek(start, Whence::SeekHole) {
-        Ok(end) if end > start => end.min(size),
-        _ => size,
-    };
-    start..end
+/// Reads at most `len` bytes to the start of `room`.
+pub(crate) fn read_some(
+    source: &dyn CoreSource,
+    address: u64,
+    len: u64,
+    room: &mut [u8],
+) -> io::Result<usize> {
+    let wanted = usize::try_from(len).map_or(room.len(), |len| len.min(room.len()));
+    loop {
+        match source.read(address, &mut room[..wanted]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// Puts a name in a header as it is; it must fit.

@@ -1,11 +1,13 @@
-//! The gzip writer against flate2's readers.
+//! The stream writer against the readers of flate2 and zstd.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
-use stillcore_archive::{BLOCK_SIZE, GzipOptions, GzipWriter, MIN_ZEROS, WorkerDied};
+use stillcore_archive::{
+    BLOCK_SIZE, Compression, MIN_ZEROS, PackOptions, StreamWriter, WorkerDied,
+};
 
 /// A small generator (xorshift), so that every run sees the same numbers.
 struct Random(u64);
@@ -41,10 +43,18 @@ impl Random {
     }
 }
 
-fn options(threads: usize) -> GzipOptions {
-    GzipOptions {
+fn options(threads: usize) -> PackOptions {
+    PackOptions {
         threads,
-        ..GzipOptions::default()
+        ..PackOptions::default()
+    }
+}
+
+fn decode_as(compression: Compression, packed: &[u8]) -> Vec<u8> {
+    match compression {
+        Compression::Gzip => decode(packed),
+        Compression::Zstd => zstd::decode_all(packed).unwrap(),
+        Compression::None => packed.to_vec(),
     }
 }
 
@@ -64,20 +74,30 @@ fn decode(packed: &[u8]) -> Vec<u8> {
 
 #[test]
 fn empty_input_is_a_whole_member() {
-    let packed = GzipWriter::new(Vec::new(), &options(2)).finish().unwrap();
+    let packed = StreamWriter::new(Vec::new(), &options(2)).finish().unwrap();
     assert_eq!(decode(&packed), b"");
+    let zstd = PackOptions {
+        compression: Compression::Zstd,
+        ..options(2)
+    };
+    let packed = StreamWriter::new(Vec::new(), &zstd).finish().unwrap();
+    assert!(!packed.is_empty());
+    assert_eq!(decode_as(Compression::Zstd, &packed), b"");
 }
 
 #[test]
 fn any_mix_of_writes_blocks_and_zeros_comes_back() {
-    for seed in 1..16 {
+    for seed in 1..=36 {
+        let compression =
+            [Compression::Gzip, Compression::Zstd, Compression::None][seed as usize % 3];
         let mut random = Random(seed);
         let threads = random.below(4) as usize;
         let level = 1 + random.below(6) as u32;
-        let mut gzip = GzipWriter::new(
+        let mut gzip = StreamWriter::new(
             Vec::new(),
-            &GzipOptions {
-                level,
+            &PackOptions {
+                compression,
+                level: Some(level),
                 ..options(threads)
             },
         );
@@ -114,7 +134,10 @@ fn any_mix_of_writes_blocks_and_zeros_comes_back() {
         }
         assert_eq!(gzip.input_bytes(), expected.len() as u64);
         let packed = gzip.finish().unwrap();
-        assert!(decode(&packed) == expected, "seed {seed}");
+        assert!(
+            decode_as(compression, &packed) == expected,
+            "seed {seed}, {compression:?}"
+        );
     }
 }
 
@@ -122,7 +145,7 @@ fn any_mix_of_writes_blocks_and_zeros_comes_back() {
 fn incompressible_and_zero_blocks_in_turn_keep_their_order() {
     let mut random = Random(7);
     let mut expected = Vec::new();
-    let mut gzip = GzipWriter::new(Vec::new(), &options(2));
+    let mut gzip = StreamWriter::new(Vec::new(), &options(2));
     for i in 0..14_usize {
         // Compressed sizes around the size up to which pieces are gathered.
         let noise: Vec<u8> = (0..5000 * i).map(|_| random.next() as u8).collect();
@@ -138,7 +161,7 @@ fn incompressible_and_zero_blocks_in_turn_keep_their_order() {
 
 #[test]
 fn gigabytes_of_zeros_cost_a_thousandth_and_the_length_wraps() {
-    let mut gzip = GzipWriter::new(Vec::new(), &options(1));
+    let mut gzip = StreamWriter::new(Vec::new(), &options(1));
     let size = (5_u64 << 30) + 4096 + 17;
     gzip.zeros(size).unwrap();
     gzip.write_all(b"end").unwrap();
@@ -147,14 +170,102 @@ fn gigabytes_of_zeros_cost_a_thousandth_and_the_length_wraps() {
     let stored = u32::from_le_bytes(packed[packed.len() - 4..].try_into().unwrap());
     assert_eq!(stored, (size + 3) as u32);
 
-    let mut gzip = GzipWriter::new(Vec::new(), &options(1));
+    let mut gzip = StreamWriter::new(Vec::new(), &options(1));
     gzip.zeros(5_000_001).unwrap();
     assert!(decode(&gzip.finish().unwrap()) == vec![0; 5_000_001]);
 }
 
 #[test]
+fn zstandard_has_checksums_and_zeros_cost_it_nothing() {
+    let zstd = PackOptions {
+        compression: Compression::Zstd,
+        ..options(2)
+    };
+    let size = (1_u64 << 30) + 4097;
+    let mut stream = StreamWriter::new(Vec::new(), &zstd);
+    stream.zeros(size).unwrap();
+    stream.write_all(&vec![0; 4 * BLOCK_SIZE]).unwrap();
+    let packed = stream.finish().unwrap();
+    assert!((packed.len() as u64) < size / 10_000, "{}", packed.len());
+    let mut sum = 0;
+    let mut reader = zstd::Decoder::new(&packed[..]).unwrap();
+    let mut buffer = vec![1; 1 << 20];
+    loop {
+        let n = reader.read(&mut buffer).unwrap();
+        assert!(buffer[..n].iter().all(|&byte| byte == 0));
+        sum += n as u64;
+        if n == 0 {
+            break;
+        }
+    }
+    assert_eq!(sum, size + 4 * BLOCK_SIZE as u64);
+
+    let mut random = Random(9);
+    let noise: Vec<u8> = (0..BLOCK_SIZE).map(|_| random.next() as u8).collect();
+    let mut stream = StreamWriter::new(Vec::new(), &zstd);
+    stream.write_all(&noise).unwrap();
+    let mut packed = stream.finish().unwrap();
+    let middle = packed.len() / 2;
+    packed[middle] ^= 1;
+    let error = zstd::decode_all(&packed[..]).unwrap_err();
+    assert!(error.to_string().contains("checksum"), "{error}");
+}
+
+#[test]
+fn a_blocked_output_holds_everything_up_and_memory_with_it() {
+    /// Blocks until it is told to go on; counts what it was given.
+    struct Gate(std::sync::mpsc::Receiver<()>, Arc<AtomicUsize>);
+    impl Write for Gate {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(io::Error::other)?;
+            self.1.fetch_add(buf.len(), Ordering::Relaxed);
+            Ok(buf.len().min(10_000))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
+        let (open, gate) = std::sync::mpsc::channel();
+        let (taken, written) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (count, sink) = (Arc::clone(&taken), Gate(gate, Arc::clone(&written)));
+        let writer = std::thread::spawn(move || {
+            let mut random = Random(5);
+            let noise: Vec<u8> = (0..BLOCK_SIZE).map(|_| random.next() as u8).collect();
+            let mut stream = StreamWriter::new(
+                sink,
+                &PackOptions {
+                    compression,
+                    ..options(2)
+                },
+            );
+            for _ in 0..40 {
+                stream.write_all(&noise)?;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            stream.finish().map(drop)
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(written.load(Ordering::Relaxed), 0);
+        assert!(taken.load(Ordering::Relaxed) <= 8, "{compression:?}");
+        assert!(!writer.is_finished());
+        for _ in 0..2200 {
+            open.send(()).unwrap();
+        }
+        writer.join().unwrap().unwrap();
+        assert_eq!(taken.load(Ordering::Relaxed), 40);
+        // And one that gives up.
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        drop(open);
+        let mut stream = StreamWriter::new(Gate(gate, written), &options(2));
+        let error = (0..20).find_map(|_| stream.write_all(&vec![7; BLOCK_SIZE]).err());
+        assert!(error.is_some() || stream.finish().is_err());
+    }
+}
+
+#[test]
 fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
-    let mut gzip = GzipWriter::new(Vec::new(), &options(1));
+    let mut gzip = StreamWriter::new(Vec::new(), &options(1));
     for _ in 0..50 {
         gzip.write_all(b"x").unwrap();
         gzip.zeros(MIN_ZEROS - 1).unwrap();
@@ -167,13 +278,13 @@ fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
 fn dropping_it_unfinished_ends_its_threads() {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
     let hook = || {
-        assert_eq!(std::thread::current().name(), Some("stillcore-gzip"));
+        assert_eq!(std::thread::current().name(), Some("stillcore-pack"));
         STARTED.fetch_add(1, Ordering::Relaxed);
     };
     for _ in 0..20 {
-        let mut gzip = GzipWriter::new(
+        let mut gzip = StreamWriter::new(
             io::sink(),
-            &GzipOptions {
+            &PackOptions {
                 thread_start: hook,
                 ..options(2)
             },
@@ -191,9 +302,9 @@ fn dropping_it_unfinished_ends_its_threads() {
 #[test]
 fn a_panic_in_a_thread_is_an_error() {
     let hook = || panic!("on purpose");
-    let mut gzip = GzipWriter::new(
+    let mut gzip = StreamWriter::new(
         Vec::new(),
-        &GzipOptions {
+        &PackOptions {
             thread_start: hook,
             ..options(2)
         },
@@ -216,7 +327,7 @@ fn a_full_disk_is_reported_with_its_number_and_stays_an_error() {
         .write(true)
         .open("/dev/full")
         .unwrap();
-    let mut gzip = GzipWriter::new(full, &options(2));
+    let mut gzip = StreamWriter::new(full, &options(2));
     let mut random = Random(3);
     let noise: Vec<u8> = (0..BLOCK_SIZE).map(|_| random.next() as u8).collect();
     let error = (0..20).find_map(|_| gzip.write_all(&noise).err()).unwrap();

@@ -1,20 +1,22 @@
-//! A gzip writer that compresses in several threads and still writes a single gzip member.
+//! A writer that compresses in several threads and still writes one stream that every program reads.
 //!
-//! Many readers of gzip files (Python's `tarfile` in stream mode among them) stop after the first member. So the
-//! input is cut into blocks, each compressed on its own and closed by a sync flush: that ends it on a byte boundary,
-//! and the compressed blocks simply follow each other in one deflate stream. Their checksums are combined.
+//! The input is cut into blocks, each compressed on its own; their compressed forms follow each other.
 //!
-//! Runs of zeros are not compressed at all: [`GzipWriter::zeros`] copies deflate blocks prepared once.
+//! Gzip: many readers (Python's `tarfile` in stream mode among them) stop after the first member. So each block is
+//! closed by a sync flush: that ends it on a byte boundary, and all of them are one deflate stream in one member.
+//! Their checksums are combined. Zstandard: each block is a frame with its checksum.
+//!
+//! Runs of zeros are not compressed at all: [`StreamWriter::zeros`] copies pieces prepared once.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use flate2::{Compress, Compression, FlushCompress, Status};
-
 use crate::block::{Block, Pool};
+use crate::compression::{Compression, Encoder, ZERO_PAGE, Zero, ZeroBlocks};
 
 /// Runs of zeros shorter than this are compressed like other bytes: to cut a block for them would cost more.
 pub const MIN_ZEROS: u64 = 64 * 1024;
@@ -25,28 +27,31 @@ const GATHER: usize = 64 * 1024;
 /// Most pieces of output that wait for an earlier one; nearly all of them are runs of zeros.
 const MAX_PIECES: usize = 256;
 
-/// Gzip header: deflate, no flags, no time, fastest compression, Unix.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 3];
-
 /// An empty last deflate block.
-const END: [u8; 2] = [3, 0];
+const GZIP_END: [u8; 2] = [3, 0];
 
-/// How a [`GzipWriter`] works.
+/// A Zstandard frame without content.
+const EMPTY_FRAME: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+
+/// How a [`StreamWriter`] works.
 #[derive(Debug, Clone, Copy)]
-pub struct GzipOptions {
-    /// Number of compressing threads; 0 compresses in the caller's.
+pub struct PackOptions {
+    /// What is written.
+    pub compression: Compression,
+    /// One of [`Compression::levels`]; the nearest of them where it is not, the first where none is given.
+    pub level: Option<u32>,
+    /// Number of compressing threads; 0 compresses in the caller's. Where nothing is compressed there are none.
     pub threads: usize,
-    /// 1 (fast) to 9 (small).
-    pub level: u32,
     /// Called at the start of each thread, to lower its priority for instance.
     pub thread_start: fn(),
 }
 
-impl Default for GzipOptions {
-    fn default() -> GzipOptions {
-        GzipOptions {
+impl Default for PackOptions {
+    fn default() -> PackOptions {
+        PackOptions {
+            compression: Compression::default(),
+            level: None,
             threads: crate::default_threads(),
-            level: 1,
             thread_start: || {},
         }
     }
@@ -58,16 +63,19 @@ impl Default for GzipOptions {
 #[error("a compressing thread ended unexpectedly")]
 pub struct WorkerDied;
 
-/// Compresses what is written to it as one gzip member, in several threads, and writes that to `W`.
+/// Compresses what is written to it, in several threads, and writes that to `W`: one gzip member, Zstandard frames,
+/// or the bytes as they are.
 ///
-/// The output is only complete after [`GzipWriter::finish`]. Dropping the writer earlier ends its threads.
+/// The output is only complete after [`StreamWriter::finish`]. Dropping the writer earlier ends its threads.
 /// `flush` does not cut the stream: it does nothing but is there for [`Write`].
 ///
-/// Memory is bounded: `threads + 4` blocks of [`BLOCK_SIZE`](crate::BLOCK_SIZE) are under way at most, with their
-/// compressed forms.
+/// All output is written by the thread that uses the writer. When a write blocks, the compressing threads finish the
+/// blocks they have and wait. Memory is bounded: `threads + 4` blocks of [`BLOCK_SIZE`](crate::BLOCK_SIZE) are under
+/// way at most, with their compressed forms.
 #[derive(Debug)]
-pub struct GzipWriter<W: Write> {
+pub struct StreamWriter<W: Write> {
     out: W,
+    compression: Compression,
     gathered: Vec<u8>,
     written: u64,
     pool: Pool,
@@ -83,15 +91,16 @@ pub struct GzipWriter<W: Write> {
     failed: bool,
 }
 
-impl<W: Write> GzipWriter<W> {
+impl<W: Write> StreamWriter<W> {
     /// Starts the threads; nothing is written yet. Where no thread can be started, the caller's thread compresses.
-    pub fn new(out: W, options: &GzipOptions) -> GzipWriter<W> {
+    pub fn new(out: W, options: &PackOptions) -> StreamWriter<W> {
         let workers = Workers::start(options);
         let threads = workers.threads.len();
         let mut gathered = Vec::with_capacity(GATHER);
-        gathered.extend_from_slice(&HEADER);
-        GzipWriter {
+        gathered.extend_from_slice(options.compression.header());
+        StreamWriter {
             out,
+            compression: options.compression,
             gathered,
             written: 0,
             pool: Pool::default(),
@@ -107,7 +116,7 @@ impl<W: Write> GzipWriter<W> {
         }
     }
 
-    /// An empty block, to be filled and given to [`GzipWriter::write_block`].
+    /// An empty block, to be filled and given to [`StreamWriter::write_block`].
     pub fn block(&self) -> Block {
         self.pool.block()
     }
@@ -121,8 +130,8 @@ impl<W: Write> GzipWriter<W> {
         self.push(block)
     }
 
-    /// Appends `n` zero bytes. From [`MIN_ZEROS`] on this compresses nothing: it costs about a thousandth of `n` in
-    /// output and next to no time.
+    /// Appends `n` zero bytes. From [`MIN_ZEROS`] on this compresses nothing: it costs at most about a thousandth of
+    /// `n` in output and next to no time. Without compression the zeros are written as they are.
     ///
     /// # Errors
     /// Those of the output, and [`WorkerDied`].
@@ -130,8 +139,13 @@ impl<W: Write> GzipWriter<W> {
         let mut left = n;
         if left >= MIN_ZEROS {
             self.close_current()?;
-            let zeros = ZeroBlocks::get();
-            for (size, zero) in zeros.sizes() {
+            if self.compression == Compression::None {
+                return self.plain_zeros(n);
+            }
+            for (size, zero) in ZeroBlocks::get(self.compression)
+                .into_iter()
+                .flat_map(ZeroBlocks::sizes)
+            {
                 let count = left / size;
                 if count > 0 {
                     left %= size;
@@ -141,11 +155,35 @@ impl<W: Write> GzipWriter<W> {
             }
         }
         while left > 0 {
-            let now = left.min(SMALL_ZEROS.len() as u64);
-            self.write_all(&SMALL_ZEROS[..now as usize])?;
+            let now = left.min(ZERO_PAGE.len() as u64);
+            self.write_all(&ZERO_PAGE[..now as usize])?;
             left -= now;
         }
         Ok(())
+    }
+
+    fn plain_zeros(&mut self, n: u64) -> io::Result<()> {
+        let mut block = self.block();
+        let room = block.room();
+        let full = usize::try_from(n).map_or(room.len(), |n| n.min(room.len()));
+        room[..full].fill(0);
+        block.advance(full);
+        let mut left = n;
+        while left > 0 {
+            let now = left.min(full as u64);
+            self.plain(&block.filled()[..now as usize])?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes as they are.
+    fn plain(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.check_sound()?;
+        self.input = self.input.wrapping_add(bytes.len() as u64);
+        let result = self.emit(bytes);
+        self.failed |= result.is_err();
+        result
     }
 
     /// Compresses what is left, writes the end of the stream and gives the output back.
@@ -156,19 +194,26 @@ impl<W: Write> GzipWriter<W> {
         self.finish_counted().map(|(out, _)| out)
     }
 
-    /// As [`GzipWriter::finish`], with the number of bytes written in all.
+    /// As [`StreamWriter::finish`], with the number of bytes written in all.
     pub(crate) fn finish_counted(mut self) -> io::Result<(W, u64)> {
         self.close_current()?;
         while !self.under_way.is_empty() {
             self.drain_one()?;
         }
         self.check_sound()?;
-        let crc = self.crc.clone().finalize();
-        let mut end = [0; 10];
-        end[..2].copy_from_slice(&END);
-        end[2..6].copy_from_slice(&crc.to_le_bytes());
-        end[6..].copy_from_slice(&(self.input as u32).to_le_bytes());
-        self.emit(&end)?;
+        match self.compression {
+            Compression::Gzip => {
+                let crc = self.crc.clone().finalize();
+                let mut end = [0; 10];
+                end[..2].copy_from_slice(&GZIP_END);
+                end[2..6].copy_from_slice(&crc.to_le_bytes());
+                end[6..].copy_from_slice(&(self.input as u32).to_le_bytes());
+                self.emit(&end)?;
+            }
+            // Nothing at all would not be taken for Zstandard.
+            Compression::Zstd if self.input == 0 => self.emit(&EMPTY_FRAME)?,
+            Compression::Zstd | Compression::None => {}
+        }
         self.write_gathered()?;
         self.out.flush()?;
         Ok((self.out, self.written))
@@ -199,6 +244,9 @@ impl<W: Write> GzipWriter<W> {
         if block.is_empty() {
             return Ok(());
         }
+        if self.compression == Compression::None {
+            return self.plain(block.filled());
+        }
         self.input = self.input.wrapping_add(block.filled().len() as u64);
         let buffer = self.spare.pop().unwrap_or_default();
         let piece = match self.workers.submit(block, buffer) {
@@ -225,9 +273,7 @@ impl<W: Write> GzipWriter<W> {
     /// After a failure a part of the stream is missing, and nothing must look whole.
     fn check_sound(&self) -> io::Result<()> {
         if self.failed {
-            return Err(io::Error::other(
-                "an earlier write of this gzip stream failed",
-            ));
+            return Err(io::Error::other("an earlier write of this stream failed"));
         }
         Ok(())
     }
@@ -246,7 +292,7 @@ impl<W: Write> GzipWriter<W> {
             Piece::Zeros { zero, count } => {
                 for _ in 0..count {
                     self.crc.combine(&zero.crc);
-                    self.emit(&zero.deflated)?;
+                    self.emit(&zero.packed)?;
                 }
             }
             Piece::Compressed(reply) => {
@@ -254,10 +300,10 @@ impl<W: Write> GzipWriter<W> {
                 let done = reply.wait()?;
                 self.crc.combine(&done.crc);
                 match done.zeros {
-                    Some(zero) => self.emit(&zero.deflated)?,
-                    None => self.emit(&done.deflated)?,
+                    Some(zero) => self.emit(&zero.packed)?,
+                    None => self.emit(&done.packed)?,
                 }
-                self.spare.push(done.deflated);
+                self.spare.push(done.packed);
             }
         }
         Ok(())
@@ -286,7 +332,7 @@ impl<W: Write> GzipWriter<W> {
     }
 }
 
-impl<W: Write> Write for GzipWriter<W> {
+impl<W: Write> Write for StreamWriter<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -307,9 +353,6 @@ impl<W: Write> Write for GzipWriter<W> {
     }
 }
 
-/// Zeros for runs too short for a prepared block.
-static SMALL_ZEROS: [u8; 4096] = [0; 4096];
-
 /// A part of the output, in its order.
 #[derive(Debug)]
 enum Piece {
@@ -317,139 +360,82 @@ enum Piece {
     Zeros { zero: &'static Zero, count: u64 },
 }
 
-/// A run of zeros, compressed once and for all.
-#[derive(Debug)]
-struct Zero {
-    deflated: Vec<u8>,
-    crc: crc32fast::Hasher,
-}
-
-/// Prepared runs of zeros: 4 KiB (a page), 8, 16 ... 1 MiB.
-struct ZeroBlocks(Vec<Zero>);
-
-impl ZeroBlocks {
-    const SMALLEST: u64 = 4096;
-    const COUNT: u32 = 9;
-
-    fn get() -> &'static ZeroBlocks {
-        static BLOCKS: OnceLock<ZeroBlocks> = OnceLock::new();
-        BLOCKS.get_or_init(|| {
-            let zeros = vec![0; (Self::SMALLEST << (Self::COUNT - 1)) as usize];
-            let mut deflater = Deflater::new(9);
-            let prepare = |power| {
-                let run = &zeros[..(Self::SMALLEST << power) as usize];
-                let mut deflated = Vec::new();
-                deflater.deflate(run, &mut deflated);
-                let mut crc = crc32fast::Hasher::new();
-                crc.update(run);
-                Zero { deflated, crc }
-            };
-            ZeroBlocks((0..Self::COUNT).map(prepare).collect())
-        })
-    }
-
-    /// The runs with their sizes in bytes, the largest first.
-    fn sizes(&'static self) -> impl Iterator<Item = (u64, &'static Zero)> {
-        self.0
-            .iter()
-            .enumerate()
-            .rev()
-            .map(|(power, zero)| (Self::SMALLEST << power, zero))
-    }
-
-    /// The run of exactly this size, if `bytes` are all zeros and there is one.
-    fn matching(&'static self, bytes: &[u8]) -> Option<&'static Zero> {
-        let (_, zero) = self.sizes().find(|(size, _)| *size == bytes.len() as u64)?;
-        // Chunks, because comparing them is done with wide instructions, and the first one mostly differs.
-        let all = bytes
-            .chunks(SMALL_ZEROS.len())
-            .all(|chunk| *chunk == SMALL_ZEROS[..chunk.len()]);
-        all.then_some(zero)
-    }
-}
-
-/// Makes pieces of one raw deflate stream that do not refer to each other.
-#[derive(Debug)]
-struct Deflater(Compress);
-
-impl Deflater {
-    fn new(level: u32) -> Deflater {
-        Deflater(Compress::new(Compression::new(level.clamp(1, 9)), false))
-    }
-
-    /// Replaces `out` by the compressed form of `input`, ended on a byte boundary, and open for more to follow.
-    fn deflate(&mut self, input: &[u8], out: &mut Vec<u8>) {
-        self.0.reset();
-        out.clear();
-        out.reserve(input.len() / 4 + 1024);
-        loop {
-            let from = self.0.total_in() as usize;
-            let room = out.capacity() - out.len();
-            let status = self
-                .0
-                .compress_vec(&input[from..], out, FlushCompress::Sync);
-            // Room left in the output means that the flush is complete; without it there may be more to come.
-            let complete = out.len() < out.capacity() && self.0.total_in() as usize == input.len();
-            match status {
-                Ok(Status::Ok) if complete => return,
-                // No progress although there was room: the flush was already complete.
-                Ok(Status::BufError) if room > 0 && complete => return,
-                Ok(_) => out.reserve(input.len() / 4 + 1024),
-                // Deflate has no errors but misuse of its own interface.
-                Err(_) => unreachable!("raw deflate reported an error"),
-            }
-        }
-    }
-}
-
 /// A compressed block.
 struct Done {
     /// The compressed bytes, or nothing but a buffer to use again when `zeros` is given.
-    deflated: Vec<u8>,
+    packed: Vec<u8>,
     zeros: Option<&'static Zero>,
+    /// For gzip.
     crc: crc32fast::Hasher,
 }
 
-/// Compresses a block into `buffer`.
-fn compress(deflater: &mut Deflater, block: &Block, mut buffer: Vec<u8>) -> Done {
-    let input = block.filled();
-    match ZeroBlocks::get().matching(input) {
-        Some(zero) => Done {
-            deflated: buffer,
-            zeros: Some(zero),
-            crc: zero.crc.clone(),
-        },
-        None => {
-            deflater.deflate(input, &mut buffer);
-            let mut crc = crc32fast::Hasher::new();
-            crc.update(input);
-            Done {
-                deflated: buffer,
-                zeros: None,
-                crc,
-            }
+/// Compresses blocks, all but those that are zeros.
+struct BlockEncoder {
+    encoder: Encoder,
+    zeros: Option<&'static ZeroBlocks>,
+    has_crc: bool,
+}
+
+impl BlockEncoder {
+    /// `None` where nothing is compressed.
+    fn new(options: &PackOptions) -> Option<BlockEncoder> {
+        Some(BlockEncoder {
+            encoder: Encoder::new(options.compression, options.level)?,
+            zeros: ZeroBlocks::get(options.compression),
+            has_crc: options.compression == Compression::Gzip,
+        })
+    }
+
+    /// Compresses a block into `buffer`.
+    fn compress(&mut self, block: &Block, mut buffer: Vec<u8>) -> io::Result<Done> {
+        let input = block.filled();
+        if let Some(zero) = self.zeros.and_then(|zeros| zeros.matching(input)) {
+            return Ok(Done {
+                packed: buffer,
+                zeros: Some(zero),
+                crc: zero.crc.clone(),
+            });
         }
+        self.encoder.encode(input, &mut buffer)?;
+        let mut crc = crc32fast::Hasher::new();
+        if self.has_crc {
+            crc.update(input);
+        }
+        Ok(Done {
+            packed: buffer,
+            zeros: None,
+            crc,
+        })
+    }
+}
+
+impl fmt::Debug for BlockEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BlockEncoder")
     }
 }
 
 /// A compressed block, or where it will come from.
 enum Reply {
-    Now(Done),
-    Later(Receiver<Done>),
+    Now(io::Result<Done>),
+    Later(Receiver<io::Result<Done>>),
 }
 
 impl Reply {
     fn wait(self) -> io::Result<Done> {
         match self {
-            Reply::Now(done) => Ok(done),
+            Reply::Now(done) => done,
             // The sender went without sending: its thread panicked.
-            Reply::Later(receiver) => receiver.recv().map_err(|_| io::Error::other(WorkerDied)),
+            Reply::Later(receiver) => receiver
+                .recv()
+                .map_err(|_| io::Error::other(WorkerDied))
+                .flatten(),
         }
     }
 }
 
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
     }
 }
@@ -457,7 +443,7 @@ impl std::fmt::Debug for Reply {
 struct Job {
     block: Arc<Block>,
     buffer: Vec<u8>,
-    reply: SyncSender<Done>,
+    reply: SyncSender<io::Result<Done>>,
 }
 
 /// The compressing threads, or a compressor in their place.
@@ -465,33 +451,36 @@ struct Job {
 struct Workers {
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
-    inline: Option<Deflater>,
+    inline: Option<BlockEncoder>,
 }
 
 impl Workers {
-    fn start(options: &GzipOptions) -> Workers {
+    fn start(options: &PackOptions) -> Workers {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
-        let GzipOptions {
-            threads,
-            level,
-            thread_start,
-        } = *options;
+        let options = *options;
+        let threads = match options.compression {
+            Compression::None => 0,
+            Compression::Gzip | Compression::Zstd => options.threads,
+        };
         let mut started = Vec::new();
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
-                .name("stillcore-gzip".to_owned())
+                .name("stillcore-pack".to_owned())
                 .stack_size(256 * 1024)
                 .spawn(move || {
-                    thread_start();
-                    work(&queue, level);
+                    (options.thread_start)();
+                    work(&queue, &options);
                 });
             // EAGAIN: a limit on processes or memory. Those that started are enough, even none.
             let Ok(thread) = thread else { break };
             started.push(thread);
         }
-        let inline = started.is_empty().then(|| Deflater::new(level));
+        let inline = match started.is_empty() {
+            true => BlockEncoder::new(&options),
+            false => None,
+        };
         Workers {
             jobs: Some(jobs),
             threads: started,
@@ -500,8 +489,8 @@ impl Workers {
     }
 
     fn submit(&mut self, block: Arc<Block>, buffer: Vec<u8>) -> Result<Reply, WorkerDied> {
-        if let Some(deflater) = &mut self.inline {
-            return Ok(Reply::Now(compress(deflater, &block, buffer)));
+        if let Some(encoder) = &mut self.inline {
+            return Ok(Reply::Now(encoder.compress(&block, buffer)));
         }
         let (reply, result) = mpsc::sync_channel(1);
         let jobs = self.jobs.as_ref().ok_or(WorkerDied)?;
@@ -526,8 +515,10 @@ impl Drop for Workers {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
-    let mut deflater = Deflater::new(level);
+fn work(queue: &Mutex<Receiver<Job>>, options: &PackOptions) {
+    let Some(mut encoder) = BlockEncoder::new(options) else {
+        return;
+    };
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job {
@@ -538,7 +529,7 @@ fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
         else {
             return;
         };
-        let done = compress(&mut deflater, &block, buffer);
+        let done = encoder.compress(&block, buffer);
         // The block's buffer must be free again before the reply lets the caller ask for one.
         drop(block);
         // Nobody waits when the writer was dropped.
