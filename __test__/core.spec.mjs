@@ -12,6 +12,9 @@ import { captureHeap, checkHeap } from './support/heap.mjs';
 import { nodes } from './support/nodes.mjs';
 import { pieces } from './support/scan.mjs';
 
+// What is tested here is the kernel's way; by default captures would go round it.
+process.env.STILLCORE_METHOD = 'kernel';
+
 const execute = promisify(execFile);
 const noGdb = works('gdb') ? false : 'gdb is not installed here';
 

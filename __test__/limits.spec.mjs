@@ -11,6 +11,9 @@ import {
   asBefore, assertError, mappings, mustFail, mustSucceed, startSubject, stateOf,
 } from './support/subject.mjs';
 
+// What is tested here is the kernel's way; by default captures would go round it.
+process.env.STILLCORE_METHOD = 'kernel';
+
 const MB = 1 << 20;
 
 /** Sets a limit of a live process: `value` as prlimit takes it. As the user it belongs to: root need not have the capability. */

@@ -9,6 +9,9 @@ import { noPatternChange, withCorePattern } from './support/core-pattern.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import { asBefore, assertError, children, mustFail, mustSucceed, startSubject, stateOf } from './support/subject.mjs';
 
+// What is tested here is the kernel's way; by default captures would go round it.
+process.env.STILLCORE_METHOD = 'kernel';
+
 const PATTERN = '/proc/sys/kernel/core_pattern';
 
 /** A program for a pipe pattern that leaves a trace when the kernel calls it. */
