@@ -17,6 +17,7 @@ use nix::libc::{self, c_int, c_long, c_void, pid_t};
 
 use crate::notes::Thread;
 use crate::registers::Registers;
+use crate::sys;
 
 /// More threads than this are not looked at.
 const MOST: usize = 4096;
@@ -326,6 +327,8 @@ impl Helper {
         // CLONE_VM: it reads registers straight into our memory. CLONE_FILES: it may use our open directory. Not
         // CLONE_THREAD: a thread cannot trace its own group. Exit signal 0, like a copy.
         let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_UNTRACED;
+        // It is told of every stop by a SIGCHLD, and has Node's handlers, which write into the pipe that it shares.
+        let blocked = sys::SignalsBlocked::new();
         // SAFETY: the stack is ours and large enough; `help` and the desk outlive the helper, which is reaped
         // before either is dropped.
         let pid = unsafe {
@@ -336,6 +339,7 @@ impl Helper {
                 &raw const *desk as *mut c_void,
             )
         };
+        drop(blocked);
         if pid == -1 {
             // SAFETY: nobody runs on it.
             unsafe { libc::munmap(stack, STACK) };
