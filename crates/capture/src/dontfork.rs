@@ -356,7 +356,8 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
 /// else. Before: only where the same kind of mapping still lies. After: the mark stays only where the
 /// memory is provably the one that was copied. A page that parent and copy still share (present and not
 /// exclusively mapped) cannot be younger than the fork; where every page has been written since, the
-/// first words of the unit, V8's page header, are compared with the copy's.
+/// first words of the unit, V8's page header, are compared with the copy's. What V8 has emptied to use it
+/// again later has none left: there the mapping must reach from where to where it did.
 ///
 /// `then` and `now` are the mappings of the copy and of this process.
 /// Returns the mappings of `marked` that held any memory in the copy: those must be in its core.
@@ -371,10 +372,14 @@ pub(crate) fn restore(
     // By mapping, since one that was never touched is not in a core: of V8's 512 MB of room for code
     // most is such.
     let mut copied = Vec::new();
+    let mut unchanged = Vec::new();
     for_each_overlap(marked, then, |range, before| {
         copied.push(range.clone());
         for_each_overlap(std::slice::from_ref(&range), now, |part, after| {
             if before.backing == after.backing && before.name == after.name {
+                if before.range == after.range {
+                    unchanged.push(part.clone());
+                }
                 back.push(part);
             }
         });
@@ -393,7 +398,7 @@ pub(crate) fn restore(
     let Some(files) = files else {
         return Ok(Vec::new());
     };
-    check(&copied, &touching, files, tick)
+    check(&copied, &touching, &unchanged, files, tick)
 }
 
 fn for_each_overlap(
@@ -417,6 +422,7 @@ fn for_each_overlap(
 fn check(
     copied: &[Range<u64>],
     restored: &[Range<u64>],
+    unchanged: &[Range<u64>],
     files: &Files,
     tick: &mut dyn FnMut(),
 ) -> io::Result<Vec<Range<u64>>> {
@@ -439,11 +445,17 @@ fn check(
             let Some(own_pages) = &own_pages else {
                 continue;
             };
-            let is_restored = restored
-                .get(restored.partition_point(|range| range.end <= unit.start))
-                .is_some_and(|range| overlap(range, &unit).is_some());
-            if is_restored
-                && !Pages::read(own_pages, &unit)?.shared
+            let is_in = |list: &[Range<u64>]| {
+                list.get(list.partition_point(|range| range.end <= unit.start))
+                    .is_some_and(|range| overlap(range, &unit).is_some())
+            };
+            if !is_in(restored) {
+                continue;
+            }
+            let own = Pages::read(own_pages, &unit)?;
+            let emptied = !own.present && is_in(unchanged);
+            if !own.shared
+                && !emptied
                 && !same_first_words(own_memory.as_ref(), files.mem.as_ref(), unit.start)
             {
                 let _ = sys::advise_fork(&unit, true);

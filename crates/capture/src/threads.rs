@@ -19,6 +19,7 @@ use nix::libc::{self, c_int, c_long, c_void, pid_t};
 
 use crate::notes::Thread;
 use crate::registers::Registers;
+use crate::sys;
 
 /// More threads than this are not looked at.
 const MOST: usize = 4096;
@@ -404,6 +405,8 @@ impl Helper {
             | libc::CLONE_FILES
             | libc::CLONE_UNTRACED
             | libc::CLONE_CHILD_CLEARTID;
+        // It is told of every stop by a SIGCHLD, and has Node's handlers, which write into the pipe that it shares.
+        let blocked = sys::SignalsBlocked::new();
         // SAFETY: the stack is ours and large enough; `help` and the desk outlive the helper, which is reaped
         // before either is dropped.
         let pid = unsafe {
@@ -417,6 +420,7 @@ impl Helper {
                 &raw const desk.state as *mut c_void,
             )
         };
+        drop(blocked);
         if pid == -1 {
             // SAFETY: nobody runs on it.
             unsafe { libc::munmap(stack, STACK) };
