@@ -1,13 +1,15 @@
 // kernel.core_pattern: what would send the core elsewhere is refused before any signal is raised.
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { holdPool, noMounts, withMounts } from './support/conditions.mjs';
 import { noPatternChange, withCorePattern } from './support/core-pattern.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
-import { asBefore, assertError, children, mustFail, mustSucceed, startSubject, stateOf } from './support/subject.mjs';
+import {
+  asBefore, assertError, checkCore, children, mustFail, mustSucceed, startSubject, stateOf,
+} from './support/subject.mjs';
 
 // What is tested here is the kernel's way; by default captures would go round it.
 process.env.STILLCORE_METHOD = 'kernel';
@@ -63,33 +65,39 @@ test('every kind of pattern that leaves no file in the folder, as the process se
 test('a program that the host pipes cores to is not called', { skip: noPatternChange }, async (t) => {
   const subject = await startSubject(t, 24);
   const directory = temporaryFolder(t);
+  const before = stateOf(subject, directory);
   const { pattern, wasCalled } = handler(t);
-  await withCorePattern({ pattern }, () => mustFail(subject, { directory }, {
-    code: 'ERR_CORE_PATTERN', message: [`'${pattern}'`, 'no handler was called'],
-  }, { forms: ['callback'] }));
+  const answer = await withCorePattern({ pattern }, () => subject.capture('createCore', { directory }));
+  assertError(answer, { code: 'ERR_CORE_PATTERN', message: [`'${pattern}'`, 'no handler was called'] });
+  await asBefore(subject, before, directory);
   assert.equal(wasCalled(), false);
   await mustSucceed(subject, directory);
 });
+
+/** Begins a capture that gets no further than the line, and goes on when `pool` is released. */
+async function inLine(t, subject, directory) {
+  const pool = await holdPool(t, subject);
+  const answer = subject.capture('createCore', { directory });
+  await waitFor(() => children(subject.pid).length === 1);
+  return { go: () => pool.release(), answer };
+}
 
 test('nor is it when the pattern changes while a capture waits in line', { skip: noPatternChange }, async (t) => {
   const subject = await startSubject(t, 20);
   const directory = temporaryFolder(t);
   const before = stateOf(subject, directory);
   const { pattern, wasCalled } = handler(t);
-  const pool = await holdPool(t, subject);
-  const answer = subject.capture('createCore', { directory });
-  await waitFor(() => children(subject.pid).length === 1);
-  await withCorePattern({ pattern }, async () => {
-    await pool.release();
-    assertError(await answer, { code: 'ERR_CORE_PATTERN', message: `'${pattern}'` });
-  });
-  assert.equal(wasCalled(), false);
+  const { go, answer } = await inLine(t, subject, directory);
+  await withCorePattern({ pattern }, () => go().then(() => answer));
+  assertError(await answer, { code: 'ERR_CORE_PATTERN', message: `'${pattern}'` });
   await asBefore(subject, before, directory);
+  assert.equal(wasCalled(), false);
 });
 
 test('a socket that the host sends cores to gets none', { skip: noPatternChange }, async (t) => {
   const subject = await startSubject(t, 26);
   const directory = temporaryFolder(t);
+  const before = stateOf(subject, directory);
   const path = join(temporaryFolder(t), 'socket');
   let connections = 0;
   const server = createServer((socket) => {
@@ -97,22 +105,31 @@ test('a socket that the host sends cores to gets none', { skip: noPatternChange 
     socket.destroy();
   }).listen(path);
   t.after(() => server.close());
+  let answer;
   try {
-    await withCorePattern({ pattern: `@${path}` }, () => mustFail(subject, { directory }, { code: 'ERR_CORE_PATTERN', message: `'@${path}'` }, { forms: ['promise'] }));
+    answer = await withCorePattern({ pattern: `@${path}` }, () => subject.capture('createCore', { directory }));
   } catch (error) {
     if (error.syscall !== 'write') throw error;
     return t.skip(`this kernel takes no sockets as pattern (${error.code})`);
   }
+  assertError(answer, { code: 'ERR_CORE_PATTERN', message: `'@${path}'` });
+  await asBefore(subject, before, directory);
   assert.equal(connections, 0);
 });
 
 test('whatever the host names cores, the result is called core', { skip: noPatternChange }, async (t) => {
   const subject = await startSubject(t, 20);
   const directory = temporaryFolder(t);
-  for (const one of [{ pattern: 'core.%p' }, { pattern: '%e.%p.dump' }, { pattern: 'core', usesPid: 1 }, { pattern: '', usesPid: 1 }]) {
-    const before = readdirSync(directory);
-    await withCorePattern(one, () => mustSucceed(subject, directory));
-    assert.deepEqual(readdirSync(directory), before);
+  const before = stateOf(subject, directory);
+  // No other capture is disturbed by these.
+  for (const one of [{ pattern: 'core.%p' }, { pattern: '%e.%p.dump' }, { pattern: 'core', usesPid: 1 }]) {
+    const { go, answer } = await inLine(t, subject, directory);
+    await withCorePattern(one, () => go().then(() => answer));
+    const { path, error } = await answer;
+    assert.equal(error, undefined);
+    await checkCore(subject, path, directory);
+    rmSync(dirname(path), { recursive: true });
+    await asBefore(subject, before, directory);
   }
 });
 
@@ -121,8 +138,10 @@ test('a kernel that leaves nothing, though its pattern promised a file', { skip:
   writeFileSync(shown, readFileSync(PATTERN));
   const subject = await startSubject(t, 20, { wrap: withMounts(['--bind', shown, PATTERN]) });
   const directory = temporaryFolder(t);
-  await withCorePattern({ pattern: 'no-such-folder/core' }, () => mustFail(subject, { directory }, {
-    code: 'ERR_CORE_PATTERN', message: ['left no core in the working folder', `cat ${PATTERN}`],
-  }, { forms: ['promise'] }));
+  const before = stateOf(subject, directory);
+  const { go, answer } = await inLine(t, subject, directory);
+  await withCorePattern({ pattern: 'no-such-folder/core' }, () => go().then(() => answer));
+  assertError(await answer, { code: 'ERR_CORE_PATTERN', message: ['left no core in the working folder', `cat ${PATTERN}`] });
+  await asBefore(subject, before, directory);
   await mustSucceed(subject, directory);
 });
