@@ -233,8 +233,8 @@ impl Unsettled {
                 return Err(failure);
             }
         };
-        let text = match read_all(&files.maps) {
-            Ok(text) if !text.is_empty() => text,
+        let text = match read_whole(&files.maps) {
+            Ok(Some(text)) => text,
             _ => {
                 self.undo();
                 return Err(Failure::killed("died before its mappings were read"));
@@ -257,7 +257,9 @@ impl Unsettled {
             }
             Known::Probe(probe) => {
                 let listed = probe.files(READY, tick).and_then(|files| {
-                    read_all(&files.maps).map_err(|error| Failure::io(&error, "read", None))
+                    read_whole(&files.maps)
+                        .map_err(|error| Failure::io(&error, "read", None))?
+                        .ok_or_else(|| Failure::killed("died before its mappings were read"))
                 });
                 match listed {
                     Ok(text) => dontfork::list_by_probe(&then, &maps::parse(&text), self.stirred),
@@ -296,7 +298,7 @@ impl Unsettled {
                 let listed = probe
                     .files(READY, &mut || ())
                     .ok()
-                    .and_then(|files| read_all(&files.maps).ok());
+                    .and_then(|files| read_whole(&files.maps).ok().flatten());
                 match listed {
                     Some(text) => {
                         let stirred = match self.stirred {
@@ -332,6 +334,15 @@ fn read_all(mut file: &fs::File) -> std::io::Result<Vec<u8>> {
     file.rewind()?;
     file.read_to_end(&mut text)?;
     Ok(text)
+}
+
+/// The list of mappings of a copy. None where the copy died before it was read to the end: the rest is missing then
+/// without an error, and what is not in the list would be taken for unmapped.
+fn read_whole(file: &fs::File) -> std::io::Result<Option<Vec<u8>>> {
+    use std::os::unix::fs::FileExt;
+    let text = read_all(file)?;
+    let is_alive = file.read_at(&mut [0], 0)? > 0;
+    Ok(is_alive.then_some(text))
 }
 
 fn refused(errno: Errno) -> Failure {
