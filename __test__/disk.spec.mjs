@@ -6,7 +6,7 @@ import { totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import {
-  controlGroup, holdPool, inside, isRoot, noLoops, noMounts, withMounts,
+  controlGroup, holdPool, inside, noLoops, noMounts, noOtherUsers, withMounts,
 } from './support/conditions.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import { output } from '../scripts/workspace.mjs';
@@ -51,7 +51,7 @@ test('a directory that cannot be used: ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, eac
   await mustFail(subject, undefined, { code: 'ENOENT', syscall: 'mkdir', path: inThere('missing') });
 });
 
-test('EACCES: a directory of somebody else', { skip: isRoot ? false : 'another user can be had by root only' }, async (t) => {
+test('EACCES: a directory of somebody else', { skip: noOtherUsers }, async (t) => {
   const subject = await startSubject(t, 24, { uid: 65534 });
   const theirs = temporaryFolder(t);
   const own = temporaryFolder(t, { mode: 0o777 });

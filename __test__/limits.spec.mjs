@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import test from 'node:test';
-import { controlGroup, isRoot, tasks } from './support/conditions.mjs';
+import { controlGroup, noOtherUsers, tasks } from './support/conditions.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import {
   asBefore, assertError, mappings, mustFail, mustSucceed, startSubject, stateOf,
@@ -118,7 +118,7 @@ for (const what of ['createCore', 'collectCore']) {
   });
 }
 
-test('EAGAIN: at each step of RLIMIT_NPROC', { skip: isRoot ? false : 'another user can be had by root only' }, async (t) => {
+test('EAGAIN: at each step of RLIMIT_NPROC', { skip: noOtherUsers }, async (t) => {
   const uid = 54_000 + (process.pid % 1000);
   const subject = await startSubject(t, 22, { uid });
   const [, hard] = /^Max processes +\S+ +(\S+)/m.exec(limitsOf(subject));

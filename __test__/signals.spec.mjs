@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, rmSync, rmdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
-import { isRoot, meddle } from './support/conditions.mjs';
+import { meddle, noOtherUsers } from './support/conditions.mjs';
 import { temporaryFolder } from './support/files.mjs';
 import { checkCore, children, mustFail, mustSucceed, startSubject } from './support/subject.mjs';
 
@@ -60,7 +60,7 @@ test('the current directory is deleted', async (t) => {
   assert.equal(existsSync(cwd), false);
 });
 
-test('PR_SET_DUMPABLE is 0, and no privilege helps', { skip: isRoot ? false : 'another user can be had by root only' }, async (t) => {
+test('PR_SET_DUMPABLE is 0, and no privilege helps', { skip: noOtherUsers }, async (t) => {
   for (const [node, options] of [[20, {}], [24, { uid: 65534 }]]) {
     const directory = temporaryFolder(t, { mode: 0o777 });
     const subject = await startSubject(t, node, options);
@@ -69,7 +69,7 @@ test('PR_SET_DUMPABLE is 0, and no privilege helps', { skip: isRoot ? false : 'a
   }
 });
 
-test('a user without capabilities, with no_new_privs', { skip: isRoot ? false : 'run as root to take the capabilities away' }, async (t) => {
+test('a user without capabilities, with no_new_privs', { skip: noOtherUsers }, async (t) => {
   const directory = temporaryFolder(t, { mode: 0o777 });
   const subject = await startSubject(t, 26, {
     wrap: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--no-new-privs', '--bounding-set=-all', '--inh-caps=-all', '--'],

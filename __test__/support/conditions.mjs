@@ -2,13 +2,21 @@
 // ends with the process or the test that it was made for, also when that is killed, but for a control group's folder.
 import { spawnSync } from 'node:child_process';
 import {
-  accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, readdirSync, rmdirSync, writeFileSync,
+  accessSync, closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, rmdirSync,
+  truncateSync, writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findCargo, output, root, run, targetDirectory } from '../../scripts/workspace.mjs';
 import { temporaryFolder, waitFor } from './files.mjs';
 
 export const isRoot = process.getuid() === 0;
+
+/** Why a subject cannot be another user's here, or false. Being called root is not enough: a user namespace has one too. */
+export const noOtherUsers = (() => {
+  const tried = spawnSync('true', { uid: 65534, gid: 65534 });
+  return tried.status === 0 ? false : `this user may start nothing as another (${tried.error?.code ?? tried.signal})`;
+})();
 
 // --- mounts ------------------------------------------------------------------------------------------
 
@@ -36,7 +44,21 @@ export function inside(subject, command, ...args) {
 }
 
 /** Why there are no file systems in files here, or false. */
-export const noLoops = noMounts || (existsSync('/dev/loop-control') && existsSync('/usr/sbin/mkfs.ext4') ? false : 'no loop devices or no mkfs.ext4 here');
+export const noLoops = noMounts || (() => {
+  const folder = mkdtempSync(join(tmpdir(), 'stillcore-'));
+  const image = join(folder, 'image');
+  writeFileSync(image, '');
+  truncateSync(image, 1 << 20);
+  try {
+    for (const command of [['mkfs.ext4', '-q', image], [...namespace, 'mount', '-o', 'loop', image, folder]]) {
+      const tried = spawnSync(command[0], command.slice(1), { encoding: 'utf8' });
+      if (tried.status !== 0) return `no file systems in files here (${(tried.stderr || String(tried.error)).trim()})`;
+    }
+    return false;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+})();
 
 // --- control groups ----------------------------------------------------------------------------------
 
