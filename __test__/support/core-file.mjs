@@ -78,3 +78,50 @@ export function missingRanges(elf, ranges) {
     return at < end;
   });
 }
+
+const NT_PRPSINFO = 3;
+const NT_AUXV = 6;
+
+/** The threads of a core in their order: [{ tid, signal, counter, pointer, floating }]. */
+export function threadsOf(elf) {
+  const threads = [];
+  for (const { name, kind, content } of elf.notes) {
+    if (name !== 'CORE') continue;
+    if (kind === NT_PRSTATUS) {
+      const register = (index) => content.readBigUInt64LE(112 + 8 * index);
+      // Of x86_64, or of aarch64.
+      const [counter, pointer] = content.length === 336 ? [register(16), register(19)] : [register(32), register(31)];
+      threads.push({ tid: content.readInt32LE(32), signal: content.readInt16LE(12), counter, pointer, floating: false });
+    } else if (kind === 2) {
+      threads.at(-1).floating = true;
+    }
+  }
+  return threads;
+}
+
+/** What the core says of itself: the vendor note. */
+export function madeBy(elf) {
+  const notes = elf.notes.filter((note) => note.name === 'stillcore');
+  if (notes.length !== 1) throw new Error(`${notes.length} notes of stillcore`);
+  return JSON.parse(notes[0].content.toString());
+}
+
+/** NT_PRPSINFO, NT_AUXV (in hexadecimal) and NT_FILE: { process, auxv, files: [{ start, end, offset, path }] }. */
+export function processOf(elf) {
+  const one = (wanted) => {
+    const found = elf.notes.filter(({ name, kind }) => name === 'CORE' && kind === wanted);
+    if (found.length !== 1) throw new Error(`${found.length} notes of type ${wanted}`);
+    return found[0].content;
+  };
+  const info = one(NT_PRPSINFO);
+  const text = (from, to) => info.toString('latin1', from, to).split('\0')[0];
+  const [uid, gid, pid, parent, group, session] = [16, 20, 24, 28, 32, 36].map((at) => info.readInt32LE(at));
+  const list = one(NT_FILE);
+  const count = Number(list.readBigUInt64LE(0));
+  const paths = list.toString('latin1', 16 + count * 24).split('\0');
+  const files = Array.from({ length: count }, (_, index) => {
+    const [start, end, offset] = [0, 8, 16].map((at) => list.readBigUInt64LE(16 + 24 * index + at));
+    return { start, end, offset: offset * list.readBigUInt64LE(8), path: paths[index] };
+  });
+  return { process: { uid, gid, pid, parent, group, session, name: text(40, 56), arguments: text(56, 136) }, auxv: one(NT_AUXV).toString('hex'), files };
+}
