@@ -205,8 +205,7 @@ impl Snapshot {
             asleep,
             ..
         } = self;
-        let all_threads = stopped.all();
-        let (mut others, mut how) = stopped.threads();
+        let (mut others, mut how, all_threads) = stopped.threads();
         if others.is_empty() && !asleep.is_empty() {
             (others, how) = (asleep, How::Syscall);
         }

@@ -10,9 +10,11 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long, c_void, pid_t};
 
 use crate::notes::Thread;
@@ -40,16 +42,20 @@ pub enum How {
 }
 
 /// States of [`Desk::state`], in their order.
-/// The helper waits to be named to yama.
-const BORN: u32 = 0;
+/// The helper has ended, in whatever way: the kernel writes that, and wakes who waits.
+const ENDED: u32 = 0;
+/// The helper looks whether it may call what this thread has to call for yama.
+const BORN: u32 = 1;
+/// It may, and waits to be named.
+const PROVEN: u32 = 2;
 /// It may begin.
-const NAMED: u32 = 1;
+const NAMED: u32 = 3;
 /// All threads that could be stopped are.
-const STOPPED: u32 = 2;
+const STOPPED: u32 = 4;
 /// Not one could.
-const REFUSED: u32 = 3;
+const REFUSED: u32 = 5;
 /// They may go on.
-const RELEASE: u32 = 4;
+const RELEASE: u32 = 6;
 
 /// One thread as the helper notes it.
 #[repr(C)]
@@ -66,6 +72,8 @@ enum SeatState {
     Stopped,
     /// Stopped, but its registers were refused.
     Mute,
+    /// It may not be traced.
+    Refused,
     Gone,
 }
 
@@ -113,6 +121,7 @@ impl Held {
     /// Stops all other threads. With `wanted` false, or where it is refused, nobody is stopped.
     pub(crate) fn stop(wanted: bool) -> Held {
         let tasks = File::open("/proc/self/task").ok();
+        let has_yama = yama();
         let count = fs::read_dir("/proc/self/task").map_or(0, |entries| entries.count());
         // Room for threads that are born meanwhile.
         let room = (count + count / 4 + 16).min(MOST);
@@ -127,7 +136,7 @@ impl Held {
         let now = monotonic();
         let mut held = Held {
             desk: Box::new(Desk {
-                state: AtomicU32::new(BORN),
+                state: AtomicU32::new(if has_yama { BORN } else { NAMED }),
                 tasks: tasks.as_ref().map_or(-1, AsRawFd::as_raw_fd),
                 // SAFETY: takes nothing, gives the thread's id.
                 own: unsafe { libc::syscall(libc::SYS_gettid) } as pid_t,
@@ -141,17 +150,26 @@ impl Held {
             all: count,
             released: false,
         };
-        if held.desk.seats.is_empty() {
+        // In a pid namespace that sees the /proc of another one, the ids there are those of other threads here.
+        if held.desk.seats.is_empty() || own_in_proc() != Some(held.desk.own) {
             return held;
         }
         held.helper = Helper::start(&held.desk);
         let Some(helper) = &held.helper else {
             return held;
         };
+        if !has_yama {
+            held.desk.wait_while(NAMED, STOP * 2);
+            return held;
+        }
+        held.desk.wait_while(BORN, STOP);
+        if held.desk.state.load(Ordering::Acquire) != PROVEN {
+            return held;
+        }
         // With yama in its usual setting a process may only be traced by its ancestors, or by whom it names.
         // SAFETY: integers only; where there is no yama it answers EINVAL.
         unsafe { libc::prctl(libc::PR_SET_PTRACER, helper.pid as libc::c_ulong, 0, 0, 0) };
-        held.desk.set(NAMED);
+        held.desk.advance(NAMED);
         held.desk.wait_while(NAMED, STOP * 2);
         // SAFETY: as above; 0 names nobody.
         unsafe { libc::prctl(libc::PR_SET_PTRACER, 0, 0, 0, 0) };
@@ -174,7 +192,7 @@ impl Held {
     fn let_go(&mut self) {
         if self.helper.is_some() && !self.released {
             self.released = true;
-            self.desk.set(RELEASE);
+            self.desk.advance(RELEASE);
         }
     }
 }
@@ -182,9 +200,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.let_go();
-        if let Some(helper) = self.helper.take() {
-            helper.reap();
-        }
+        reap(self.helper.take(), &mut self.desk);
     }
 }
 
@@ -194,30 +210,28 @@ impl Finished {
         !self.desk.seats.is_empty() && !self.stopped
     }
 
-    /// How many threads there were, the calling one counted.
-    pub(crate) fn all(&self) -> usize {
-        self.all
-    }
-
-    /// Waits for the helper's end and gives the threads it read.
-    pub(crate) fn threads(mut self) -> (Vec<Thread>, How) {
-        if let Some(helper) = self.helper.take() {
-            helper.reap();
-        }
-        let stopped = self.desk.seats[..self.desk.taken.min(self.desk.seats.len())]
+    /// Waits for the helper's end and gives the threads it read, and how many there were, the calling one counted.
+    pub(crate) fn threads(mut self) -> (Vec<Thread>, How, usize) {
+        reap(self.helper.take(), &mut self.desk);
+        let seats = &self.desk.seats[..self.desk.taken.min(self.desk.seats.len())];
+        let threads: Vec<_> = seats
             .iter()
-            .filter(|seat| seat.state == SeatState::Stopped);
-        let threads: Vec<_> = stopped
+            .filter(|seat| seat.state == SeatState::Stopped)
             .map(|seat| Thread {
                 tid: seat.tid,
                 registers: seat.registers.clone(),
                 ..Thread::default()
             })
             .collect();
-        if !threads.is_empty() {
-            return (threads, How::Ptrace);
+        if threads.is_empty() {
+            return (threads, How::None, self.all);
         }
-        (Vec::new(), How::None)
+        // Counted when they stood still: one that was on its end before that is none of them.
+        let others = seats
+            .iter()
+            .filter(|seat| seat.state != SeatState::Gone)
+            .count();
+        (threads, How::Ptrace, 1 + others)
     }
 }
 
@@ -229,6 +243,7 @@ pub(crate) fn asleep(own: pid_t) -> Vec<Thread> {
         .flatten()
         .flatten();
     let tids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<pid_t>().ok());
+    let own = own_in_proc().unwrap_or(own);
     tids.filter(|tid| *tid != own)
         .filter_map(|tid| {
             let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
@@ -250,10 +265,33 @@ pub(crate) fn name(tid: pid_t) -> Option<String> {
 
 impl Drop for Finished {
     fn drop(&mut self) {
-        if let Some(helper) = self.helper.take() {
-            helper.reap();
-        }
+        reap(self.helper.take(), &mut self.desk);
     }
+}
+
+/// Waits for the helper's end. Should that not be seen, its stack and its desk are left to it for ever.
+fn reap(helper: Option<Helper>, desk: &mut Box<Desk>) {
+    if let Some(helper) = helper
+        && !helper.reap(desk)
+    {
+        std::mem::forget(std::mem::replace(desk, Box::new(Desk::empty())));
+    }
+}
+
+/// Whether this kernel has yama: it may want to be told who traces. Else that call, which Node itself does not
+/// make, need not be made.
+fn yama() -> bool {
+    static YAMA: OnceLock<bool> = OnceLock::new();
+    *YAMA.get_or_init(|| {
+        let found = fs::metadata("/proc/sys/kernel/yama");
+        !found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    })
+}
+
+/// The id of the calling thread as the mounted /proc has it.
+fn own_in_proc() -> Option<pid_t> {
+    let link = fs::read_link("/proc/thread-self").ok()?;
+    link.file_name()?.to_str()?.parse().ok()
 }
 
 impl Desk {
@@ -269,8 +307,23 @@ impl Desk {
         }
     }
 
+    /// The helper's word.
     fn set(&self, state: u32) {
         self.state.store(state, Ordering::Release);
+        self.wake();
+    }
+
+    /// The other side's word, which must not hide that the helper has ended.
+    fn advance(&self, state: u32) {
+        let _ = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                (now != ENDED).then_some(state)
+            });
+        self.wake();
+    }
+
+    fn wake(&self) {
         // SAFETY: the futex word lives as long as the desk.
         unsafe {
             raw(
@@ -281,6 +334,26 @@ impl Desk {
                 0,
             )
         };
+    }
+
+    /// The same for the helper, until its own deadline.
+    fn wait_while_raw(&self, state: u32) {
+        while self.state.load(Ordering::Acquire) == state && monotonic() < self.deadline_stop_ns {
+            let slice = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 20_000_000,
+            };
+            // SAFETY: a live futex word and a live timespec.
+            unsafe {
+                raw(
+                    libc::SYS_futex,
+                    &raw const self.state as usize,
+                    libc::FUTEX_WAIT as usize,
+                    state as usize,
+                    &raw const slice as usize,
+                )
+            };
+        }
     }
 
     /// Sleeps while the state is `state`, at most `patience`.
@@ -326,7 +399,12 @@ impl Helper {
         }
         // CLONE_VM: it reads registers straight into our memory. CLONE_FILES: it may use our open directory. Not
         // CLONE_THREAD: a thread cannot trace its own group. Exit signal 0, like a copy.
-        let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_UNTRACED;
+        // CHILD_CLEARTID: its end, be it by a filter that kills, is seen in the desk.
+        let flags = libc::CLONE_VM
+            | libc::CLONE_FS
+            | libc::CLONE_FILES
+            | libc::CLONE_UNTRACED
+            | libc::CLONE_CHILD_CLEARTID;
         // It is told of every stop by a SIGCHLD, and has Node's handlers, which write into the pipe that it shares.
         let blocked = sys::SignalsBlocked::new();
         // SAFETY: the stack is ours and large enough; `help` and the desk outlive the helper, which is reaped
@@ -337,6 +415,9 @@ impl Helper {
                 stack.byte_add(STACK),
                 flags,
                 &raw const *desk as *mut c_void,
+                std::ptr::null_mut::<c_void>(), // where its id goes: nowhere
+                std::ptr::null_mut::<c_void>(), // no thread block of its own
+                &raw const desk.state as *mut c_void,
             )
         };
         drop(blocked);
@@ -348,16 +429,41 @@ impl Helper {
         Some(Helper { pid, stack })
     }
 
-    fn reap(self) {
-        let mut status = 0;
-        // SAFETY: waits for our own child; __WALL since its end raises no SIGCHLD. It ends by itself at the
-        // latest when its deadline is over. Then nobody runs on the stack any more.
-        unsafe {
-            while libc::waitpid(self.pid, &raw mut status, libc::__WALL) == -1
-                && *libc::__errno_location() == libc::EINTR
-            {}
-            libc::munmap(self.stack, STACK);
+    /// False: it could not be seen that it has ended.
+    fn reap(self, desk: &Desk) -> bool {
+        // Its end raises no SIGCHLD, hence __WALL. It ends by itself at the latest when its deadline is over.
+        let waited = || {
+            // SAFETY: waits for our own child, and fills a live variable.
+            unsafe {
+                let mut about: libc::siginfo_t = std::mem::zeroed();
+                let flags = libc::WEXITED | libc::__WALL;
+                libc::waitid(libc::P_PID, self.pid as libc::id_t, &raw mut about, flags)
+            }
+        };
+        let reaped = loop {
+            if waited() == 0 {
+                break true;
+            }
+            if Errno::last() != Errno::EINTR {
+                break false;
+            }
+        };
+        if !reaped {
+            // Refused by a filter, or taken by somebody else's wait.
+            let until = Instant::now() + HOLD * 2;
+            let ended = || desk.state.load(Ordering::Acquire) == ENDED;
+            while !ended() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if !ended() {
+                return false;
+            }
+            // SAFETY: our own child, dead.
+            unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), libc::__WALL) };
         }
+        // SAFETY: nobody runs on it any more.
+        unsafe { libc::munmap(self.stack, STACK) };
+        true
     }
 }
 
@@ -448,11 +554,13 @@ extern "C" fn help(desk: *mut c_void) -> c_int {
             &raw const none as usize,
             0,
         );
-        // Until the other side has named us to yama.
-        while desk.state.load(Ordering::Acquire) == BORN && monotonic() < desk.deadline_stop_ns {
-            pause_for(20_000);
+        // The other side has to name us to yama. Should a filter kill for that, it shall not be the service.
+        if desk.state.load(Ordering::Acquire) == BORN {
+            raw(libc::SYS_prctl, libc::PR_SET_PTRACER as usize, 0, 0, 0);
+            desk.set(PROVEN);
+            desk.wait_while_raw(PROVEN);
         }
-        let refused = seize_all(desk);
+        seize_all(desk);
         wait_for_stops(desk);
         let stopped = desk
             .seats
@@ -460,11 +568,7 @@ extern "C" fn help(desk: *mut c_void) -> c_int {
             .take(desk.taken)
             .any(|seat| matches!(seat.state, SeatState::Stopped | SeatState::Mute));
         if desk.state.load(Ordering::Acquire) != RELEASE {
-            desk.set(if refused && !stopped {
-                REFUSED
-            } else {
-                STOPPED
-            });
+            desk.set(if stopped { STOPPED } else { REFUSED });
         }
         if stopped {
             while desk.state.load(Ordering::Acquire) == STOPPED
@@ -486,7 +590,7 @@ extern "C" fn help(desk: *mut c_void) -> c_int {
         let mut index = 0;
         while index < desk.taken {
             if let Some(seat) = desk.seats.get(index)
-                && seat.state != SeatState::Gone
+                && !matches!(seat.state, SeatState::Gone | SeatState::Refused)
             {
                 raw(libc::SYS_ptrace, PTRACE_DETACH, seat.tid as usize, 0, 0);
             }
@@ -506,10 +610,8 @@ unsafe fn pause_for(nanoseconds: i64) {
     unsafe { raw(libc::SYS_nanosleep, &raw const time as usize, 0, 0, 0) };
 }
 
-/// Seizes and interrupts every thread but the owner, until a look at the list finds no new one. Gives
-/// whether any was refused.
-unsafe fn seize_all(desk: &mut Desk) -> bool {
-    let mut refused = false;
+/// Seizes and interrupts every thread but the owner, until a look at the list finds no new one.
+unsafe fn seize_all(desk: &mut Desk) {
     let mut entries = [0u64; 1024];
     let bytes = entries.as_mut_ptr().cast::<u8>();
     let mut round = 0;
@@ -557,7 +659,7 @@ unsafe fn seize_all(desk: &mut Desk) -> bool {
                 }
                 let taken = desk.taken;
                 let Some(seat) = desk.seats.get_mut(taken) else {
-                    return refused;
+                    return;
                 };
                 desk.taken = taken.wrapping_add(1);
                 seat.tid = tid;
@@ -565,8 +667,11 @@ unsafe fn seize_all(desk: &mut Desk) -> bool {
                 // SAFETY: integers only.
                 let seized = unsafe { raw(libc::SYS_ptrace, PTRACE_SEIZE, tid as usize, 0, 0) };
                 if seized < 0 {
-                    refused |= seized != -(libc::ESRCH as isize);
-                    seat.state = SeatState::Gone;
+                    seat.state = if seized == -(libc::ESRCH as isize) {
+                        SeatState::Gone
+                    } else {
+                        SeatState::Refused
+                    };
                     continue;
                 }
                 seat.state = SeatState::Seized;
@@ -579,7 +684,6 @@ unsafe fn seize_all(desk: &mut Desk) -> bool {
             break;
         }
     }
-    refused
 }
 
 /// Length and thread id of a directory entry; 0 for `.` and `..`.
