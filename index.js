@@ -247,7 +247,8 @@ function begin(options, done, streaming = false) {
     return answer
   }
   const ended = ({ failure, made }, answer, insteadOf) => {
-    if (failure && options.method === 'auto' && answer.method === 'kernel' && loaded.native.isKernelsOwn(failure.code)) {
+    const hope = failure && options.method === 'auto' && answer.method === 'kernel' && !signal?.aborted
+    if (hope && loaded.native.isKernelsOwn(failure.code)) {
       debug('%s #%d yielded nothing, once more directly: %s', what, answer.id, failure.message)
       try {
         start('direct', failure)
@@ -258,7 +259,7 @@ function begin(options, done, streaming = false) {
       }
     }
     signal?.removeEventListener('abort', onAbort)
-    if (failure) return finished(errorOf(failure, signal))
+    if (failure) return finished(signal?.aborted ? abortError(signal) : errorOf(failure, signal))
     const capture = {
       path: streaming ? undefined : made.path,
       method: answer.method,
