@@ -15,6 +15,9 @@ import { pieces } from './support/scan.mjs';
 const execute = promisify(execFile);
 const noGdb = works('gdb') ? false : 'gdb is not installed here';
 
+// What is tested here is the kernel's way.
+process.env.STILLCORE_METHOD = 'kernel';
+
 const ET_CORE = 4;
 const SIGSEGV = 11;
 

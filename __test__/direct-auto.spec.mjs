@@ -11,6 +11,9 @@ import { noPatternChange, withCorePattern } from './support/core-pattern.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import { answers, children, mustFail, startSubject } from './support/subject.mjs';
 
+// The other tests of captures ask for the kernel's way (support/subject.mjs).
+process.env.STILLCORE_METHOD = 'auto';
+
 const PATTERN = '/proc/sys/kernel/core_pattern';
 const MB = 1 << 20;
 const pattern = readFileSync(PATTERN, 'utf8').trim();
