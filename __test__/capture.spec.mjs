@@ -62,7 +62,7 @@ test('onProgress', async (t) => {
   const subject = await startSubject(t, 22);
   const before = stateOf(subject, directory);
   const { told, path, after } = await subject.run(async ({ stillcore, kept, require }, directory) => {
-    kept.noise = require('node:crypto').randomBytes(100 << 20);
+    kept.noise = require('node:crypto').randomBytes(40 << 20);
     const told = [];
     const { path } = await stillcore.capture({ directory, method: 'direct', level: 9, compressionThreads: 1, onProgress: (progress) => told.push(progress) });
     const count = told.length;
@@ -108,7 +108,7 @@ test('compression, level and compressionThreads', async (t) => {
   const sizes = {};
   for (const options of [
     { compression: 'none' }, { compression: 'gzip', level: 1 }, { compression: 'gzip', level: 6, compressionThreads: 1 },
-    { compression: 'zstd', level: 1 }, { compression: 'zstd', level: 9, compressionThreads: 2 },
+    { compression: 'zstd', level: 1 }, { compression: 'zstd', level: 4, compressionThreads: 2 },
   ]) {
     const { capture, error } = await captureIn(subject, { directory, ...asked, ...options });
     const name = `${options.compression} ${options.level ?? ''}`;
@@ -129,7 +129,7 @@ test('compression, level and compressionThreads', async (t) => {
     assert.match(listing.stdout, /\/core\n[^]*manifest\.json|manifest\.json[^]*\/core\n/);
   }
   assert.ok(sizes['gzip 1'] < sizes['none '] / 2 && sizes['gzip 6'] < sizes['gzip 1'], JSON.stringify(sizes));
-  assert.ok(sizes['zstd 9'] < sizes['zstd 1'], JSON.stringify(sizes));
+  assert.ok(sizes['zstd 4'] < sizes['zstd 1'], JSON.stringify(sizes));
 });
 
 test('maxSize: large buffers go first; V8\'s heap and the stacks stay as long as that will do', async (t) => {
@@ -141,7 +141,8 @@ test('maxSize: large buffers go first; V8\'s heap and the stacks stay as long as
   const heap = mappings(subject.pid).filter(({ marked }) => marked).map(({ start, end }) => [start.toString(16), end.toString(16)]);
   const { capture, error } = await captureIn(subject, { directory, ...asked, what: 'core', maxSize: wanted });
   assert.equal(error, undefined, JSON.stringify(error));
-  assert.ok(capture.bytes <= wanted && capture.bytes > wanted - 12 * MB, `${capture.bytes} of ${wanted}`);
+  // Whole mappings go, and neighbouring Buffers may be one.
+  assert.ok(capture.bytes <= wanted && capture.bytes > 20 * MB, `${capture.bytes} of ${wanted}`);
   const elf = readElf(capture.path);
   const gone = capture.skipped.filter(({ reason }) => reason === 'maxSize');
   assert.ok(gone.length >= 1, JSON.stringify(capture.skipped));
@@ -208,7 +209,7 @@ test('wrong arguments', async (t) => {
     [{ threads: 'none' }, 'VALUE', 'options.threads'], [{ what: 'dump' }, 'VALUE', 'options.what'],
     [{ compression: 'xz' }, 'VALUE', 'options.compression'], [{ compression: true }, 'TYPE', 'options.compression'],
     [{ level: 0 }, 'VALUE', 'options.level'], [{ level: 10 }, 'VALUE', 'options.level'], [{ level: '3' }, 'TYPE', 'options.level'],
-    [{ compression: 'zstd', level: 20 }, 'VALUE', 'options.level'], [{ compression: 'none', level: 1 }, 'VALUE', 'options.level'],
+    [{ compression: 'zstd', level: 23 }, 'VALUE', 'options.level'], [{ compression: 'none', level: 1 }, 'VALUE', 'options.level'],
     [{ compressionThreads: 0 }, 'VALUE', 'options.compressionThreads'], [{ compressionThreads: 1.5 }, 'VALUE', 'options.compressionThreads'],
     [{ maxSize: 0 }, 'VALUE', 'options.maxSize'], [{ maxSize: NaN }, 'VALUE', 'options.maxSize'], [{ maxSize: '1g' }, 'TYPE', 'options.maxSize'],
     [{ include: true }, 'TYPE', 'options.include'], [{ include: { files: 1 } }, 'TYPE', 'options.include.files'], [{ include: { dontDump: 'yes' } }, 'TYPE', 'options.include.dontDump'],
