@@ -50,7 +50,14 @@ impl Process {
     }
 
     fn write(&mut self, address: u64, byte: u8) {
-        self.entry(address, if byte % 5 == 0 { 1 << 62 } else { 1 << 63 });
+        self.entry(
+            address,
+            if byte.is_multiple_of(5) {
+                1 << 62
+            } else {
+                1 << 63
+            },
+        );
         self.memory
             .write_all_at(&[byte; PAGE as usize], address)
             .unwrap();
@@ -205,7 +212,7 @@ fn random_layouts_are_read_back_equal() {
         assert!(
             loads
                 .iter()
-                .all(|load| load.2 % PAGE == 0 && load.4 <= load.5)
+                .all(|load| load.2.is_multiple_of(PAGE) && load.4 <= load.5)
         );
         for (start, pages, kind) in mappings {
             for address in (start..start + pages * PAGE).step_by(PAGE as usize) {
@@ -237,7 +244,7 @@ fn a_size_limit_is_kept_and_what_went_is_listed() {
         let most = 1 + random.below(whole.size());
         let heap: Vec<_> = mappings
             .iter()
-            .filter(|(start, ..)| start / PAGE % 3 == 0)
+            .filter(|(start, ..)| (start / PAGE).is_multiple_of(3))
             .map(|(start, pages, _)| *start..start + pages * PAGE)
             .collect();
         let wanted = Wanted {
