@@ -11,8 +11,8 @@ import { noPatternChange, withCorePattern } from './support/core-pattern.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import { answers, children, mustFail, startSubject } from './support/subject.mjs';
 
-// subject.mjs asks for the kernel's way.
-delete process.env.STILLCORE_METHOD;
+// The other tests of captures ask for the kernel's way (support/subject.mjs).
+process.env.STILLCORE_METHOD = 'auto';
 
 const PATTERN = '/proc/sys/kernel/core_pattern';
 const MB = 1 << 20;

@@ -10,9 +10,6 @@ import { temporaryFolder } from './support/files.mjs';
 import { nodes } from './support/nodes.mjs';
 import { runNode } from './support/run.mjs';
 
-// subject.mjs asks for the kernel's way.
-delete process.env.STILLCORE_METHOD;
-
 const program = fileURLToPath(new URL('programs/still.cjs', import.meta.url));
 const PAGE = 4096;
 // The kernel writes its core with idle priority: on a busy disk that takes long.

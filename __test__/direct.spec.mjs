@@ -14,9 +14,6 @@ import { nodes } from './support/nodes.mjs';
 import { runNode } from './support/run.mjs';
 import { pieces } from './support/scan.mjs';
 
-// subject.mjs asks for the kernel's way.
-delete process.env.STILLCORE_METHOD;
-
 const execute = promisify(execFile);
 const program = fileURLToPath(new URL('programs/threads.cjs', import.meta.url));
 const noGdb = works('gdb') ? false : 'gdb is not installed here';

@@ -348,7 +348,15 @@ fn plan_mapping(
     } else {
         Kind::Anonymous
     };
-    let extents = populated(sources.pages, &mapping.range, kind)?;
+    let mut extents = populated(sources.pages, &mapping.range, kind)?;
+    if let (true, true, Some(own_pages)) =
+        (sources.wanted.files, mapping.has_file(), sources.own_pages)
+    {
+        // A fork leaves out the entries of pages that can be had from the file again: this process has them.
+        extents.extend(populated(own_pages, &mapping.range, Kind::Present)?);
+        extents.sort_by_key(|extent| extent.start);
+        extents = joined(extents);
+    }
     if mapping.backing.inode == 0 {
         segments.push(whole(mapping, extents));
         return Ok(());
@@ -407,7 +415,7 @@ fn joined(extents: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut out: Vec<Range<u64>> = Vec::with_capacity(extents.len());
     for extent in extents {
         match out.last_mut() {
-            Some(last) if extent.start <= last.end => last.end = extent.end,
+            Some(last) if extent.start <= last.end => last.end = last.end.max(extent.end),
             _ => out.push(extent),
         }
     }
@@ -535,3 +543,6 @@ fn section_header_zero(out: &mut Vec<u8>, program_headers: u64) {
     header[44..48].copy_from_slice(&(program_headers as u32).to_ne_bytes()); // sh_info
     out.extend(header);
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,128 @@ impl Live {
         self.copy.wait(None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::copy::Role;
+    use crate::plan;
+    use crate::snapshot::Snapshot;
+
+    /// Bytes at an address, by the program headers of a core.
+    struct Core {
+        bytes: Vec<u8>,
+        loads: Vec<(u64, u64, u64)>,
+    }
+
+    impl Core {
+        fn read(bytes: Vec<u8>) -> Core {
+            let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+            let count = usize::from(u16::from_le_bytes([bytes[56], bytes[57]]));
+            assert!(count < 0xffff);
+            let table = long(32) as usize;
+            let loads = (0..count)
+                .map(|index| table + index * 56)
+                .filter(|at| bytes[*at] == 1)
+                .map(|at| (long(at + 16), long(at + 8), long(at + 32)))
+                .collect();
+            Core { bytes, loads }
+        }
+
+        fn page(&self, at: u64) -> Option<&[u8]> {
+            let (start, offset, _) = self
+                .loads
+                .iter()
+                .find(|(start, _, size)| *start <= at && at < start + size)?;
+            self.bytes
+                .get((offset + at - start) as usize..)?
+                .get(..4096)
+        }
+    }
+
+    /// One and the same copy, read while it sleeps and then dumped by the kernel.
+    #[test]
+    fn reads_what_the_kernel_dumps() {
+        let folder = tempfile::tempdir().unwrap();
+        if plan::check(folder.path()).is_err() {
+            eprintln!("skipped: the kernel would leave no core here");
+            return;
+        }
+        // Something to find, and threads that go on changing memory all the while.
+        let marked = vec![0xa7u8; 8 << 20];
+        for _ in 0..3 {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::black_box(vec![1u8; 100_000]);
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+        }
+        let directory = File::open(folder.path()).unwrap();
+        let snapshot = Snapshot::take(Role::Dumped(directory.as_fd()), true).unwrap();
+        let copy = snapshot.copy.clone();
+        let settled = snapshot.settle(&mut || ()).unwrap();
+        let live = Live::plan(copy.clone(), &settled, "{}", &Wanted::default()).unwrap();
+        let mut bytes = Vec::new();
+        for part in live.parts() {
+            match part {
+                Part::Bytes(head) => bytes.extend_from_slice(head),
+                Part::Zeros(length) => bytes.resize(bytes.len() + length as usize, 0),
+                Part::Memory(range) => {
+                    let at = bytes.len();
+                    bytes.resize(at + (range.end - range.start) as usize, 0);
+                    assert_eq!(
+                        live.read(range.start, &mut bytes[at..]).unwrap(),
+                        bytes.len() - at
+                    );
+                }
+            }
+        }
+        let direct = Core::read(bytes);
+        copy.go();
+        assert_eq!(copy.wait(None).signal, nix::libc::SIGSEGV);
+        let file = std::fs::read_dir(folder.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap();
+        let kernel = Core::read(std::fs::read(file.path()).unwrap());
+
+        let stack = settled.threads[0].registers.stack_pointer();
+        let (mut compared, mut own) = (0, 0);
+        for mapping in maps::parse(&settled.maps) {
+            if mapping.permissions[1] != b'w' || mapping.permissions[3] != b'p' {
+                continue;
+            }
+            for at in mapping.range.clone().step_by(4096) {
+                let (ours, theirs) = (direct.page(at), kernel.page(at));
+                let zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+                if ours == theirs || (ours.is_none() && theirs.is_some_and(zero)) {
+                    compared += 1;
+                } else if mapping.range.contains(&stack) {
+                    // Between the two it woke and made some calls.
+                    own += 1;
+                } else if mapping.has_file() && ours.is_none() {
+                    // As in the file.
+                    compared += 1;
+                } else {
+                    panic!(
+                        "{at:#x} differs, in {:?}",
+                        String::from_utf8_lossy(&mapping.name)
+                    );
+                }
+            }
+        }
+        assert!(compared > 2048, "{compared} pages");
+        assert!(own <= 3, "{own} pages of its own stack");
+        assert!(
+            direct
+                .page(marked.as_ptr() as u64 / 4096 * 4096 + 4096)
+                .unwrap()[..]
+                == [0xa7; 4096]
+        );
+    }
+}

@@ -1,0 +1,328 @@
+//! Random layouts of memory, planned and written out, read back by a small reader of ELF that shares nothing with the
+//! writer.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use super::*;
+
+/// xorshift: the same layouts in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// A made-up process: what its maps, pagemap and mem would say.
+struct Process {
+    maps: String,
+    pages: File,
+    memory: File,
+    /// The pages that were written, by address: each is filled with one byte.
+    written: BTreeMap<u64, u8>,
+}
+
+impl Process {
+    fn new() -> Process {
+        Process {
+            maps: String::new(),
+            pages: tempfile::tempfile().unwrap(),
+            memory: tempfile::tempfile().unwrap(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    fn map(&mut self, start: u64, pages: u64, permissions: &str, rest: &str) {
+        let end = start + pages * PAGE;
+        self.maps += &format!("{start:x}-{end:x} {permissions} {rest}\n");
+    }
+
+    /// Entry bits as the kernel has them: present 63, swapped 62, of a file 61.
+    fn entry(&self, address: u64, bits: u64) {
+        self.pages
+            .write_all_at(&bits.to_ne_bytes(), address / PAGE * 8)
+            .unwrap();
+    }
+
+    fn write(&mut self, address: u64, byte: u8) {
+        self.entry(
+            address,
+            if byte.is_multiple_of(5) {
+                1 << 62
+            } else {
+                1 << 63
+            },
+        );
+        self.memory
+            .write_all_at(&[byte; PAGE as usize], address)
+            .unwrap();
+        self.written.insert(address, byte);
+    }
+
+    fn plan(&self, wanted: &Wanted, heap: &[Range<u64>], threads: &[Thread]) -> Image {
+        // As the kernel ends both files: with the address space.
+        self.pages.set_len(1 << 36).unwrap();
+        Image::plan(&Sources {
+            mappings: &crate::maps::parse(self.maps.as_bytes()),
+            dont_dump: &[],
+            pages: &self.pages,
+            own_pages: None,
+            memory: &self.memory,
+            about: &About::default(),
+            threads,
+            made_by: "{}",
+            heap,
+            wanted,
+        })
+        .unwrap()
+    }
+
+    fn dump(&self, image: &Image) -> Vec<u8> {
+        let mut out = Vec::new();
+        for part in image.parts() {
+            match part {
+                Part::Bytes(bytes) => out.write_all(bytes).unwrap(),
+                Part::Zeros(length) => out.resize(out.len() + length as usize, 0),
+                Part::Memory(range) => {
+                    let at = out.len();
+                    out.resize(at + (range.end - range.start) as usize, 0);
+                    self.memory
+                        .read_exact_at(&mut out[at..], range.start)
+                        .unwrap();
+                }
+            }
+        }
+        assert_eq!(out.len() as u64, image.size());
+        out
+    }
+}
+
+/// (type, flags, offset, address, bytes in the file, bytes in memory) of every program header.
+fn headers(core: &[u8]) -> Vec<(u32, u32, u64, u64, u64, u64)> {
+    let half = |at: usize| u16::from_le_bytes(core[at..at + 2].try_into().unwrap());
+    let word = |at: usize| u32::from_le_bytes(core[at..at + 4].try_into().unwrap());
+    let long = |at: usize| u64::from_le_bytes(core[at..at + 8].try_into().unwrap());
+    assert_eq!(&core[..4], b"\x7fELF");
+    assert_eq!(half(16), 4, "ET_CORE");
+    assert_eq!(half(54), 56);
+    let count = match half(56) {
+        0xffff => {
+            assert_eq!((half(58), half(60)), (64, 1), "one section header");
+            word(long(40) as usize + 44) as usize
+        }
+        count => {
+            assert_eq!(long(40), 0, "no section headers");
+            usize::from(count)
+        }
+    };
+    (0..count)
+        .map(|index| long(32) as usize + index * 56)
+        .map(|at| {
+            (
+                word(at),
+                word(at + 4),
+                long(at + 8),
+                long(at + 16),
+                long(at + 32),
+                long(at + 40),
+            )
+        })
+        .collect()
+}
+
+/// The page at an address, as a debugger would find it; None where the core has no bytes of it.
+fn page<'a>(
+    core: &'a [u8],
+    headers: &[(u32, u32, u64, u64, u64, u64)],
+    at: u64,
+) -> Option<&'a [u8]> {
+    let index = headers.partition_point(|header| header.0 == PT_NOTE || header.3 <= at) - 1;
+    let (_, _, offset, start, size, _) = headers[index];
+    (start <= at && at < start + size)
+        .then(|| &core[(offset + at - start) as usize..][..PAGE as usize])
+}
+
+const FILE_PAGE: u64 = 1 << 63 | 1 << 61;
+
+/// Private memory, with and without a file, holes, stretches that were written, and what is left out.
+fn random_process(random: &mut Random) -> (Process, Vec<(u64, u64, &'static str)>) {
+    let mut process = Process::new();
+    let mut mappings = Vec::new();
+    let mut at = 0x10000 + random.below(64) * PAGE;
+    for _ in 0..1 + random.below(40) {
+        at += random.below(3) * random.below(1000) * PAGE;
+        let pages = 1 + random.below(60);
+        let kind = match random.below(6) {
+            0 => "file",
+            1 => "guard",
+            2 => "device",
+            _ => "anonymous",
+        };
+        let (permissions, rest) = match kind {
+            "file" => ("r-xp", "00002000 fe:00 12 /lib/a.so"),
+            "guard" => ("---p", "00000000 00:00 0"),
+            "device" => ("rw-s", "00000000 00:05 7 /dev/dri/card0"),
+            _ => ("rw-p", "00000000 00:00 0"),
+        };
+        process.map(at, pages, permissions, rest);
+        let density = random.below(4);
+        for page in 0..pages {
+            let address = at + page * PAGE;
+            if random.below(4) < density && kind != "device" {
+                process.write(address, 1 + random.below(255) as u8);
+            } else if kind == "file" {
+                process.entry(address, FILE_PAGE);
+            }
+        }
+        mappings.push((at, pages, kind));
+        at += pages * PAGE;
+    }
+    (process, mappings)
+}
+
+#[test]
+fn random_layouts_are_read_back_equal() {
+    let mut random = Random(0x5eed_5eed);
+    for round in 0..200 {
+        let (process, mappings) = random_process(&mut random);
+        let image = process.plan(&Wanted::default(), &[], &[Thread::default()]);
+        let core = process.dump(&image);
+        let headers = headers(&core);
+        assert_eq!(headers[0].0, PT_NOTE);
+        // Every byte of every mapping is in one segment, and in one only.
+        let loads = &headers[1..];
+        let spans: Vec<_> = loads.iter().map(|load| load.3..load.3 + load.5).collect();
+        assert!(
+            spans.windows(2).all(|two| two[0].end <= two[1].start),
+            "round {round}"
+        );
+        let total: u64 = spans.iter().map(|span| span.end - span.start).sum();
+        assert_eq!(
+            total,
+            mappings
+                .iter()
+                .map(|(_, pages, _)| pages * PAGE)
+                .sum::<u64>()
+        );
+        assert!(
+            loads
+                .iter()
+                .all(|load| load.2.is_multiple_of(PAGE) && load.4 <= load.5)
+        );
+        for (start, pages, kind) in mappings {
+            for address in (start..start + pages * PAGE).step_by(PAGE as usize) {
+                let found = page(&core, &headers, address);
+                match (process.written.get(&address), kind) {
+                    (Some(byte), _) => assert!(
+                        found.is_some_and(|page| page.iter().all(|other| other == byte)),
+                        "round {round}: {kind} at {address:#x}"
+                    ),
+                    // As in the file: zeros would be believed.
+                    (None, "file" | "device") => assert_eq!(found, None, "{address:#x}"),
+                    (None, _) => {
+                        assert!(found.is_none_or(|page| page.iter().all(|byte| *byte == 0)))
+                    }
+                }
+            }
+        }
+        let data = process.written.len() as u64 * PAGE;
+        assert_eq!(image.data_size(), data);
+    }
+}
+
+#[test]
+fn a_size_limit_is_kept_and_what_went_is_listed() {
+    let mut random = Random(0xabcd_ef01);
+    for _ in 0..100 {
+        let (process, mappings) = random_process(&mut random);
+        let whole = process.plan(&Wanted::default(), &[], &[Thread::default()]);
+        let most = 1 + random.below(whole.size());
+        let heap: Vec<_> = mappings
+            .iter()
+            .filter(|(start, ..)| (start / PAGE).is_multiple_of(3))
+            .map(|(start, pages, _)| *start..start + pages * PAGE)
+            .collect();
+        let wanted = Wanted {
+            max_size: Some(most),
+            ..Wanted::default()
+        };
+        let image = process.plan(&wanted, &heap, &[Thread::default()]);
+        let core = process.dump(&image);
+        let headers = headers(&core);
+        let in_file: u64 = headers[1..].iter().map(|load| load.4).sum();
+        assert!(
+            image.size() <= most || in_file == 0,
+            "{} of {most}",
+            image.size()
+        );
+        let gone: Vec<_> = image
+            .skipped
+            .iter()
+            .filter(|one| one.reason == "maxSize")
+            .collect();
+        let is_gone = |at: u64| gone.iter().any(|one| one.range.contains(&at));
+        for (address, byte) in &process.written {
+            match page(&core, &headers, *address) {
+                Some(page) => assert!(!is_gone(*address) && page.iter().all(|other| other == byte)),
+                None => assert!(is_gone(*address), "{address:#x} went without a word"),
+            }
+        }
+        // V8's pages go last.
+        let of_heap = |at: u64| heap.iter().any(|range| range.contains(&at));
+        if gone.iter().any(|one| of_heap(one.range.start)) {
+            assert!(
+                process
+                    .written
+                    .keys()
+                    .all(|at| of_heap(*at) || is_gone(*at))
+            );
+        }
+    }
+}
+
+#[test]
+fn stacks_never_go() {
+    let mut process = Process::new();
+    process.map(0x10000, 16, "rw-p", "00000000 00:00 0");
+    process.map(0x40000, 16, "rw-p", "00000000 00:00 0 [stack]");
+    process.write(0x11000, 7);
+    process.write(0x41000, 9);
+    let mut thread = Thread::default();
+    let pointer = if cfg!(target_arch = "x86_64") { 19 } else { 31 };
+    thread.registers.general[pointer] = 0x41080;
+    let wanted = Wanted {
+        max_size: Some(1),
+        ..Wanted::default()
+    };
+    let core = process.dump(&process.plan(&wanted, &[], &[thread]));
+    let headers = headers(&core);
+    assert_eq!(page(&core, &headers, 0x11000), None);
+    assert!(page(&core, &headers, 0x41000).is_some_and(|page| page[0] == 9));
+}
+
+#[test]
+fn more_segments_than_the_header_can_count() {
+    for count in [65_533, 65_534, 65_535, 70_000_u64] {
+        let mut process = Process::new();
+        for index in 0..count {
+            process.map(0x10000 + 2 * index * PAGE, 1, "rw-p", "00000000 00:00 0");
+        }
+        let last = 0x10000 + 2 * (count - 1) * PAGE;
+        process.write(0x10000, 3);
+        process.write(last, 4);
+        let core = process.dump(&process.plan(&Wanted::default(), &[], &[Thread::default()]));
+        let headers = headers(&core);
+        assert_eq!(headers.len() as u64, count + 1);
+        assert_eq!(
+            u16::from_le_bytes([core[56], core[57]]) == 0xffff,
+            count + 1 >= 0xffff
+        );
+        assert_eq!(page(&core, &headers, 0x10000).unwrap()[0], 3);
+        assert_eq!(page(&core, &headers, last).unwrap()[PAGE as usize - 1], 4);
+    }
+}
