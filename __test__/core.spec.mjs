@@ -18,8 +18,6 @@ process.env.STILLCORE_METHOD = 'kernel';
 const execute = promisify(execFile);
 const noGdb = works('gdb') ? false : 'gdb is not installed here';
 
-// What is tested here is the kernel's way.
-
 const ET_CORE = 4;
 const SIGSEGV = 11;
 
