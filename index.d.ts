@@ -16,9 +16,10 @@ export interface CaptureOptions {
   /** The most it may take without a byte of progress, in milliseconds; default 60 seconds. Then: `ERR_CORE_TIMEOUT`. */
   stallTimeout?: number
   /**
-   * How the copy of this process becomes a core. `kernel`: it crashes, and the kernel dumps it. `direct`: it sleeps, and
-   * this process reads it; that needs no core file from the kernel, no room for one, and takes less time. `auto` (or the
-   * environment variable `STILLCORE_METHOD`): by the kernel where that will surely leave a whole file, else directly.
+   * How the copy of this process becomes a core. `kernel` (the default): it crashes, and the kernel dumps it. `direct`: it
+   * sleeps, and this process reads it; that needs no core file from the kernel, no room for one, and takes less time. `auto`:
+   * by the kernel where that will surely leave a whole file, else directly. The environment variable `STILLCORE_METHOD`
+   * sets another default.
    */
   method?: 'auto' | 'kernel' | 'direct'
   /** Whose registers are in the core; default `all`. `calling` leaves the other threads alone (no ptrace). */

@@ -99,7 +99,7 @@ function checkOptions(options) {
     checked[name] = value
   }
   checked.what = oneOf(options, 'what', ['core', 'archive'], 'archive')
-  checked.method = oneOf({ method: options.method ?? (process.env.STILLCORE_METHOD || undefined) }, 'method', METHODS, 'auto')
+  checked.method = oneOf({ method: options.method ?? (process.env.STILLCORE_METHOD || undefined) }, 'method', METHODS, 'kernel')
   checked.threads = oneOf(options, 'threads', ['all', 'calling'], 'all')
   checked.compression = oneOf(options, 'compression', Object.keys(LEVELS), 'gzip')
   const [least, most] = LEVELS[checked.compression]

@@ -14,7 +14,7 @@ import { temporaryFolder } from './support/files.mjs';
 import { asBefore, mappings, startSubject, stateOf } from './support/subject.mjs';
 
 // subject.mjs asks for the kernel's way.
-delete process.env.STILLCORE_METHOD;
+process.env.STILLCORE_METHOD = 'auto';
 
 const execute = promisify(execFile);
 const inMemory = { parent: '/dev/shm' };

@@ -13,7 +13,7 @@ import { runNode } from './support/run.mjs';
 import { children, descriptors, mappings, startSubject } from './support/subject.mjs';
 
 // subject.mjs asks for the kernel's way; here either may do.
-delete process.env.STILLCORE_METHOD;
+process.env.STILLCORE_METHOD = 'auto';
 
 const { doctor } = createRequire(import.meta.url)('..');
 const MB = 1 << 20;

@@ -15,7 +15,7 @@ import { runNode } from './support/run.mjs';
 import { answers, asBefore, children, startSubject, stateOf } from './support/subject.mjs';
 
 // subject.mjs asks for the kernel's way.
-delete process.env.STILLCORE_METHOD;
+process.env.STILLCORE_METHOD = 'auto';
 
 const execute = promisify(execFile);
 const program = fileURLToPath(new URL('programs/stream.cjs', import.meta.url));

@@ -13,7 +13,7 @@ import { temporaryFolder, waitFor } from './support/files.mjs';
 import { answers, asBefore, children, descriptors, startSubject, stateOf } from './support/subject.mjs';
 
 // subject.mjs asks for the kernel's way.
-delete process.env.STILLCORE_METHOD;
+process.env.STILLCORE_METHOD = 'auto';
 
 const direct = { method: 'direct', fallback: undefined };
 const asked = { method: 'direct' };

@@ -80,7 +80,7 @@ fn check_pattern(pattern: &str, with_pid: bool) -> Result<(), Failure> {
         format!(
             "The kernel would not leave a core in the working folder: kernel.core_pattern is '{pattern}', \
              which {what}. No signal was raised, no handler was called. The administrator of this host can \
-             change it: sysctl -w kernel.core_pattern=core"
+             change it: sysctl -w kernel.core_pattern=core. Or do without the kernel: option `method: 'direct'`."
         ),
     ))
 }
@@ -102,7 +102,8 @@ fn core_limit(what: &str) -> Failure {
         "ERR_CORE_LIMIT",
         format!(
             "The hard limit on core files (RLIMIT_CORE) is {what}. Raise it where the service is started \
-             (ulimit -Hc unlimited, LimitCORE=infinity, docker --ulimit core=-1); the soft limit does not matter."
+             (ulimit -Hc unlimited, LimitCORE=infinity, docker --ulimit core=-1); the soft limit does not matter. Or do without the kernel: \
+             option `method: 'direct'`."
         ),
     )
 }
