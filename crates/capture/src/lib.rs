@@ -24,6 +24,7 @@ mod notes;
 mod plan;
 mod queue;
 mod registers;
+mod request;
 mod snapshot;
 mod stream;
 mod sys;
@@ -34,10 +35,10 @@ pub use error::Failure;
 pub use folder::{Folder, Title};
 pub use image::{Part, Skipped, Wanted};
 pub use live::Live;
-pub use queue::{
+pub use queue::{abort, begin, drain, end_all, end_all_of, is_kernels_own};
+pub use request::{
     Begun, Content, Describe, Done, Finish, Made, Method, Monitor, Outcome, Output, Progress,
-    RawCore, Request, Target, Threads, Watch, abort, begin, drain, end_all, end_all_of,
-    is_kernels_own,
+    RawCore, Request, Target, Threads, Watch,
 };
 pub use stream::{Stream, pipe};
 pub use sys::{background_thread, is_undumpable};

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::queue::Monitor;
+use crate::request::Monitor;
 
 /// The writing end of a pipe whose reader lives in JavaScript.
 #[derive(Debug)]
