@@ -40,7 +40,10 @@ pub fn bare_fork() -> napi::Result<f64> {
 #[napi]
 pub fn restore() -> napi::Result<()> {
     for &range in RANGES.lock().unwrap().iter() {
-        advise(range, libc::MADV_DONTFORK)?;
+        match advise(range, libc::MADV_DONTFORK) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOMEM) => return Err(error.into()),
+            _ => {}
+        }
     }
     if let Some(child) = CHILD.lock().unwrap().take() {
         reap(child)?;
@@ -82,7 +85,11 @@ fn do_fork(ranges: &[Range]) -> Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => ranges
             .iter()
-            .try_for_each(|&range| advise(range, libc::MADV_DOFORK)),
+            // ENOMEM: it has been unmapped meanwhile.
+            .try_for_each(|&range| match advise(range, libc::MADV_DOFORK) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Ok(()),
+                other => other,
+            }),
         other => other,
     }
 }
