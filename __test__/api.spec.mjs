@@ -55,11 +55,10 @@ for (const node of await nodes()) {
         };
         await storage.run('context 6', () => awaited(() => createCore()));
         await storage.run('context 7', () => awaited(() => createCore({ timeout: Infinity, stallTimeout: Infinity, signal: undefined })));
-        await storage.run('context 8', () => awaited(() => collectCore({ directory })));
         return answers;
       }, directory);
 
-      assert.deepEqual(answers.map(({ context }) => context), [1, 2, 3, 4, 5, 6, 7, 8].map((n) => `context ${n}`));
+      assert.deepEqual(answers.map(({ context }) => context), [1, 2, 3, 4, 5, 6, 7].map((n) => `context ${n}`));
       const failed = answers.splice(4, 1)[0];
       for (const { args, ...answer } of answers) {
         const [error, path, ...none] = args;
@@ -71,7 +70,7 @@ for (const node of await nodes()) {
         else assert.deepEqual([answer.calls, answer.early, answer.gave], [1, false, 'undefined']);
       }
       assert.deepEqual(answers.map(({ args }) => (args[1].endsWith('.tar.gz') ? 'archive' : 'core')),
-        ['core', 'core', 'core', 'archive', 'core', 'core', 'archive']);
+        ['core', 'core', 'core', 'archive', 'core', 'core']);
       assert.deepEqual([failed.calls, failed.early, failed.gave, failed.args.length, failed.args[0].code], [1, false, 'undefined', 1, 'ENOENT']);
       // Numbered one after the other; the failed one may have taken a number or not.
       const numbers = answers.map(({ args }) => Number(/\.(\d{3})(?:\/core|\.tar\.gz)$/.exec(args[1])[1]));
@@ -223,17 +222,17 @@ for (const node of await nodes()) {
     await t.test('tells its steps with times where NODE_DEBUG has stillcore', async (t) => {
       const folder = quickFolder(t);
       const source = `
-        const { collectCore } = require(${JSON.stringify(index)});
-        collectCore({ directory: process.argv[1] }).then(() => collectCore({ directory: process.argv[1] + '/nowhere' })).catch(() => {});
+        const { createCore } = require(${JSON.stringify(index)});
+        createCore({ directory: process.argv[1] }).then(() => createCore({ directory: process.argv[1] + '/nowhere' })).catch(() => {});
       `;
       const { stderr, pid } = await runNode(node, { source }, { args: [folder], env: { NODE_DEBUG: 'stillcore' } });
       const lines = stderr.trim().split('\n').map((line) => line.replace(`STILLCORE ${pid}: `, '').replace(/\b\d+\.\d\b/g, 'N'));
       const name = readdirSync(folder)[0];
       assert.deepEqual(lines, [
-        `archive #1 begun kernel, the forks took N ms`,
-        ...['forked', 'settled', 'dumped', 'published'].map((step) => `archive #1: ${step} after N ms`),
-        `archive done: ${join(folder, name)}`,
-        `archive failed: ${lines[6].slice('archive failed: '.length)}`,
+        `core #1 begun kernel, the forks took N ms`,
+        ...['forked', 'settled', 'dumped', 'published'].map((step) => `core #1: ${step} after N ms`),
+        `core done: ${join(folder, name, 'core')}`,
+        `core failed: ${lines[6].slice('core failed: '.length)}`,
       ]);
       assert.match(lines[6], /ENOENT/);
     });
