@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +13,18 @@ export function temporaryFolder(t, { prefix = 'stillcore-', mode = 0o755, parent
   chmodSync(folder, mode);
   t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
   return folder;
+}
+
+/** The same in memory, where there is room for a few cores: for tests that take many and want to be quick. */
+export function quickFolder(t, options = {}) {
+  const memory = '/dev/shm';
+  try {
+    const { bsize, bavail } = statfsSync(memory);
+    if (bsize * bavail > 2 ** 31) return temporaryFolder(t, { parent: memory, ...options });
+  } catch {
+    // There is none.
+  }
+  return temporaryFolder(t, options);
 }
 
 /** Calls `probe` until it gives something truthy, and gives that; a probe that throws has not succeeded yet. */
