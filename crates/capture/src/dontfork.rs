@@ -91,8 +91,17 @@ pub(crate) fn undisturbed() -> Option<u64> {
 /// the first refusal and kept: rings and devices come seldom and `[vvar]` never moves.
 static OBSTACLES: Mutex<Vec<Range<u64>>> = Mutex::new(Vec::new());
 
-/// Looks for the obstacles that every process has, once, so that the first capture does not have to.
+/// Larger processes are not asked for their marks before the first capture: 10 ms for a GB.
+const SMALL: u64 = 200 << 20;
+
+/// Looks for the obstacles that every process has, and for the marks that it has now, once, so that the first
+/// capture does not have to, and has something to compare with.
 pub fn prepare() {
+    if (1..SMALL).contains(&resident())
+        && let Ok(marked) = list_by_smaps()
+    {
+        set_known(&marked);
+    }
     let Ok(text) = fs::read("/proc/self/maps") else {
         return;
     };
@@ -357,7 +366,7 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
 /// memory is provably the one that was copied. A page that parent and copy still share (present and not
 /// exclusively mapped) cannot be younger than the fork; where every page has been written since, the
 /// first words of the unit, V8's page header, are compared with the copy's. What V8 has emptied to use it
-/// again later has none left: there the mapping must reach from where to where it did.
+/// again later has none left: there the mapping must reach from where to where it did, between the same gaps.
 ///
 /// `then` and `now` are the mappings of the copy and of this process.
 /// Returns the mappings of `marked` that held any memory in the copy: those must be in its core.
@@ -372,14 +381,10 @@ pub(crate) fn restore(
     // By mapping, since one that was never touched is not in a core: of V8's 512 MB of room for code
     // most is such.
     let mut copied = Vec::new();
-    let mut unchanged = Vec::new();
     for_each_overlap(marked, then, |range, before| {
         copied.push(range.clone());
         for_each_overlap(std::slice::from_ref(&range), now, |part, after| {
             if before.backing == after.backing && before.name == after.name {
-                if before.range == after.range {
-                    unchanged.push(part.clone());
-                }
                 back.push(part);
             }
         });
@@ -398,7 +403,30 @@ pub(crate) fn restore(
     let Some(files) = files else {
         return Ok(Vec::new());
     };
-    check(&copied, &touching, &unchanged, files, tick)
+    let Checked { populated, emptied } = check(&copied, &touching, files, tick)?;
+    if !emptied.is_empty() {
+        // As they are now that the marks are on: what was mapped meanwhile over more than that has been split.
+        let now = maps::parse(&fs::read("/proc/self/maps").unwrap_or_default());
+        for unit in emptied {
+            if place(&unit, then) != place(&unit, &now) {
+                let _ = sys::advise_fork(&unit, true);
+            }
+        }
+    }
+    Ok(populated)
+}
+
+/// The mapping that a unit lies in, and whether others touch it.
+fn place(unit: &Range<u64>, mappings: &[Mapping]) -> Option<(Range<u64>, bool, bool)> {
+    let at = mappings.partition_point(|mapping| mapping.range.end <= unit.start);
+    let range = mappings.get(at)?.range.clone();
+    let before = at.checked_sub(1).and_then(|before| mappings.get(before));
+    let after = mappings.get(at + 1);
+    let touched = (
+        before.is_some_and(|before| before.range.end == range.start),
+        after.is_some_and(|after| after.range.start == range.end),
+    );
+    (range.start <= unit.start).then_some((range, touched.0, touched.1))
 }
 
 fn for_each_overlap(
@@ -419,21 +447,32 @@ fn for_each_overlap(
     }
 }
 
+/// What [`check`] found in the copy.
+struct Checked {
+    /// Mappings that hold memory there.
+    populated: Vec<Range<u64>>,
+    /// Units that hold some there, and none here any more.
+    emptied: Vec<Range<u64>>,
+}
+
 fn check(
     copied: &[Range<u64>],
     restored: &[Range<u64>],
-    unchanged: &[Range<u64>],
     files: &Files,
     tick: &mut dyn FnMut(),
-) -> io::Result<Vec<Range<u64>>> {
+) -> io::Result<Checked> {
     let (Some(copy_pages), own_pages) = (&files.pagemap, File::open("/proc/self/pagemap").ok())
     else {
         // Not even the copy may read its page map: trust the list, and count every range as populated.
-        return Ok(copied.to_vec());
+        return Ok(Checked {
+            populated: copied.to_vec(),
+            emptied: Vec::new(),
+        });
     };
     let own_memory = File::open("/proc/self/mem").ok();
     let mut last_tick = Instant::now();
     let mut populated = Vec::new();
+    let mut emptied = Vec::new();
     for range in copied {
         let mut any = false;
         for unit in units(range) {
@@ -445,17 +484,16 @@ fn check(
             let Some(own_pages) = &own_pages else {
                 continue;
             };
-            let is_in = |list: &[Range<u64>]| {
-                list.get(list.partition_point(|range| range.end <= unit.start))
-                    .is_some_and(|range| overlap(range, &unit).is_some())
-            };
-            if !is_in(restored) {
+            let is_restored = restored
+                .get(restored.partition_point(|range| range.end <= unit.start))
+                .is_some_and(|range| overlap(range, &unit).is_some());
+            if !is_restored {
                 continue;
             }
             let own = Pages::read(own_pages, &unit)?;
-            let emptied = !own.present && is_in(unchanged);
-            if !own.shared
-                && !emptied
+            if !own.present {
+                emptied.push(unit);
+            } else if !own.shared
                 && !same_first_words(own_memory.as_ref(), files.mem.as_ref(), unit.start)
             {
                 let _ = sys::advise_fork(&unit, true);
@@ -469,7 +507,7 @@ fn check(
             last_tick = Instant::now();
         }
     }
-    Ok(populated)
+    Ok(Checked { populated, emptied })
 }
 
 fn units(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
