@@ -70,6 +70,10 @@ struct State {
     /// Why it ends early, and since when that is known.
     verdict: Option<(Failure, Instant)>,
     settled: Option<Result<Settled, Failure>>,
+    /// The marks are back, or cannot be put back.
+    is_settled: bool,
+    /// The copy is to be killed when they are.
+    is_to_die: bool,
     output: Option<Output>,
     finish: Option<Finish>,
     describe: Option<Describe>,
@@ -96,10 +100,23 @@ impl Capture {
     fn condemn(&self, failure: Failure) {
         let mut state = self.state();
         if state.verdict.is_none() {
+            if failure.code == "ERR_CORE_MEMORY" {
+                // There is no time to lose; a mark perhaps.
+                self.copy.kill();
+            }
             state.verdict = Some((failure, Instant::now()));
             self.monitor.stopped.store(true, Ordering::Relaxed);
-            self.copy.kill();
+            self.kill(&mut state);
             self.changed.notify_all();
+        }
+    }
+
+    /// Kills the copy, as soon as the marks are back: without a look at the copy nobody knows for sure what had one.
+    fn kill(&self, state: &mut State) {
+        if state.is_settled {
+            self.copy.kill();
+        } else {
+            state.is_to_die = true;
         }
     }
 
@@ -124,9 +141,9 @@ impl Capture {
     fn clear(&self) {
         let (output, finish) = {
             let mut state = self.state();
+            self.kill(&mut state);
             (state.output.take(), state.finish.take())
         };
-        self.copy.kill();
         drop(output);
         drop(finish);
     }
@@ -254,6 +271,8 @@ pub fn begin(
         state: Mutex::new(State {
             verdict: None,
             settled: None,
+            is_settled: false,
+            is_to_die: false,
             output: Some(output),
             finish: Some(request.finish),
             describe: Some(request.describe),
@@ -574,7 +593,13 @@ fn keep() {
             let settle = std::panic::AssertUnwindSafe(|| snapshot.settle(&mut look));
             let settled = std::panic::catch_unwind(settle).unwrap_or_else(|_| Err(internal()));
             capture.step("settled");
-            capture.state().settled = Some(settled);
+            let mut state = capture.state();
+            state.settled = Some(settled);
+            state.is_settled = true;
+            if state.is_to_die {
+                capture.copy.kill();
+            }
+            drop(state);
             capture.changed.notify_all();
             continue;
         }

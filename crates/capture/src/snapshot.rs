@@ -183,7 +183,7 @@ impl Snapshot {
                 pause,
             }),
             Err(failure) => {
-                unsettled.undo();
+                unsettled.undo(Stirred::ByNewThreads);
                 Err(failure)
             }
         }
@@ -191,7 +191,7 @@ impl Snapshot {
 
     /// Puts the marks back where nothing came of the capture; the copy dies.
     pub(crate) fn undo(self) {
-        self.unsettled.undo();
+        self.unsettled.undo(Stirred::ByNewThreads);
     }
 
     /// Puts the marks back and learns what a whole core must hold. Not for the JavaScript thread: it
@@ -229,14 +229,14 @@ impl Unsettled {
         let files = match copy.files(READY, tick) {
             Ok(files) => files,
             Err(failure) => {
-                self.undo();
+                self.undo(Stirred::ByAnybody);
                 return Err(failure);
             }
         };
         let text = match read_whole(&files.maps) {
             Ok(Some(text)) => text,
             _ => {
-                self.undo();
+                self.undo(Stirred::ByAnybody);
                 return Err(Failure::killed("died before its mappings were read"));
             }
         };
@@ -289,7 +289,8 @@ impl Unsettled {
     }
 
     /// Puts the marks back where there is no copy to compare with: this process as it is now stands for it.
-    fn undo(mut self) {
+    /// `since`: who may have mapped memory after the forks. Where the service has run on, anybody.
+    fn undo(mut self, since: Stirred) {
         self.spare.clear();
         let now = self.now();
         let marked = match &self.known {
@@ -302,7 +303,7 @@ impl Unsettled {
                 match listed {
                     Some(text) => {
                         let stirred = match self.stirred {
-                            Stirred::No => Stirred::ByNewThreads,
+                            Stirred::No => since,
                             stirred => stirred,
                         };
                         dontfork::list_by_probe(&now, &maps::parse(&text), stirred)
