@@ -6,6 +6,11 @@
 //! memfd:NAME      a file in memory         sysv:           System V shared memory
 //! zero:           /dev/zero, shared        anonymous:SIZE  private memory on a multiple of 256 KiB, as V8's is
 //! churn:on        a thread that maps and unmaps such memory without end; churn:off ends it
+//! marked:SIZE     the same, and kept out of forks, as V8's is
+//!
+//! discard:RANGE   gives back its pages, as V8 does with what it keeps for later
+//! rewrite:RANGE   writes to each of its pages
+//! replace:RANGE   unmaps it, and maps other memory there; around:RANGE twice as much, of which nothing is touched
 //! ```
 
 use std::ffi::{c_char, c_int, c_long, c_void, CString};
@@ -28,6 +33,7 @@ unsafe extern "C" {
 
     fn mmap(at: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: c_long) -> *mut c_void;
     fn munmap(at: *mut c_void, length: usize) -> c_int;
+    fn madvise(at: *mut c_void, length: usize, advice: c_int) -> c_int;
     fn memfd_create(name: *const c_char, flags: u32) -> c_int;
     fn shmget(key: c_int, size: usize, flags: c_int) -> c_int;
     fn shmat(id: c_int, at: *const c_void, flags: c_int) -> *mut c_void;
@@ -38,8 +44,12 @@ const READ: c_int = 1;
 const WRITE: c_int = 2;
 const SHARED: c_int = 1;
 const PRIVATE: c_int = 2;
+const FIXED: c_int = 0x10;
 const ANONYMOUS: c_int = 0x20;
+const POPULATE: c_int = 0x8000;
 const NORESERVE: c_int = 0x4000;
+const DONTNEED: c_int = 4;
+const DONTFORK: c_int = 10;
 const FAILED: usize = usize::MAX;
 const UNIT: usize = 256 << 10;
 
@@ -113,6 +123,24 @@ fn make(what: &str, detail: &str) -> Result<(usize, usize), std::io::Error> {
             if at == FAILED { Err(std::io::Error::last_os_error()) } else { Ok((at, 8192)) }
         }
         "anonymous" => aligned(detail.parse().unwrap_or(UNIT)),
+        "marked" => {
+            // With room above it, for what `around` puts there.
+            let (start, length) = aligned(2 * detail.parse().unwrap_or(UNIT))?;
+            let half = length / 2;
+            // SAFETY: the two halves of a mapping that nobody else knows; 8 bytes fit into either.
+            unsafe {
+                munmap((start + half) as *mut c_void, half);
+                std::ptr::write_bytes(start as *mut u8, 0x6d, half);
+                madvise(start as *mut c_void, half, DONTFORK);
+            }
+            Ok((start, half))
+        }
+        "discard" | "rewrite" | "replace" | "around" => {
+            let (start, end) = detail.split_once('-').ok_or(std::io::ErrorKind::InvalidInput)?;
+            let number = |text| usize::from_str_radix(text, 16).map_err(std::io::Error::other);
+            let (start, length) = (number(start)?, number(end)? - number(start)?);
+            change(what, start, length)
+        }
         "churn" => {
             if detail == "on" && !CHURNING.swap(true, Ordering::SeqCst) {
                 std::thread::spawn(churn);
@@ -131,6 +159,32 @@ fn place(length: usize, protection: c_int, flags: c_int, fd: c_int) -> Result<(u
         FAILED => Err(std::io::Error::last_os_error()),
         at => Ok((at, length)),
     }
+}
+
+/// What becomes of a `marked` mapping.
+fn change(what: &str, start: usize, length: usize) -> Result<(usize, usize), std::io::Error> {
+    let at = start as *mut c_void;
+    let map = |length, flags| {
+        // SAFETY: in place of a mapping of this addon's own, and of the room above it that was left free.
+        match unsafe { mmap(at, length, READ | WRITE, PRIVATE | ANONYMOUS | FIXED | flags, -1, 0) } as usize {
+            FAILED => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: the range is a mapping of this addon's own, to which nothing refers.
+    unsafe {
+        match what {
+            "discard" => drop(madvise(at, length, DONTNEED)),
+            "rewrite" => (start..start + length).step_by(4096).for_each(|page| ((page + 2048) as *mut u8).write_volatile(1)),
+            _ => drop(munmap(at, length)),
+        }
+        match what {
+            "replace" => map(length, POPULATE)?,
+            "around" => map(2 * length, 0)?,
+            _ => {}
+        }
+    }
+    Ok((start, length))
 }
 
 /// Memory that looks like V8's, filled, between pages that are not mapped.

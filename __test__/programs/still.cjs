@@ -9,13 +9,12 @@
 const { capture } = require('../..');
 
 const [directory, megabytes] = process.argv.slice(2);
-const PAGE = 4096;
 
-// Half of it Buffers whose every page begins with a stamp of its own, half objects.
+// Half of it Buffers whose every KiB begins with a stamp of its own, half objects.
 const seed = Math.random().toString(36).slice(2);
 const buffers = Array.from({ length: megabytes / 2 }, (_, index) => {
   const buffer = Buffer.alloc(1 << 20, index & 255);
-  for (let at = 0; at < buffer.length; at += PAGE) buffer.write(`${seed}.${index}.${at}.`, at);
+  for (let at = 0; at < buffer.length; at += 1024) buffer.write(`${seed}.${index}.${at}.`, at);
   return buffer;
 });
 const objects = [];

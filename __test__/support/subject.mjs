@@ -112,8 +112,15 @@ export function stateOf(subject, directory) {
   return {
     files: directory && listing(subject, directory),
     descriptors: descriptors(subject.pid).length,
-    mappings: mappings(subject.pid),
+    mappings: settledMappings(subject.pid),
   };
+}
+
+/** V8 maps a page and then marks it: what is seen without a mark in between is asked again. */
+function settledMappings(pid) {
+  const first = mappings(pid);
+  const second = mappings(pid);
+  return second.filter((one) => one.marked || first.some((other) => !other.marked && other.start === one.start && other.end === one.end));
 }
 
 /** A path of the subject's as it is seen from here: it may have mounts of its own. */
