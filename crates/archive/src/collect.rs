@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::index::INDEX_NAME;
 use crate::manifest::lossy;
 
 const DELETED: &[u8] = b" (deleted)";
@@ -237,7 +238,7 @@ fn why(error: io::Error) -> String {
 }
 
 /// Where a file goes below the top folder: its own path made relative. Whatever would be named like the archive's
-/// own entries (`core...`, `manifest.json`) goes below `rootfs/`. `None` when nothing is left of the path.
+/// own entries (`core...`, `manifest.json`, the index) goes below `rootfs/`. `None` when nothing is left of the path.
 pub(crate) fn archive_path(path: &Path) -> Option<Vec<u8>> {
     let parts: Vec<&[u8]> = path
         .as_os_str()
@@ -246,7 +247,7 @@ pub(crate) fn archive_path(path: &Path) -> Option<Vec<u8>> {
         .filter(|part| !part.is_empty() && *part != b"." && *part != b"..")
         .collect();
     let first = parts.first()?;
-    let reserved = first.starts_with(b"core") || *first == b"manifest.json";
+    let reserved = first.starts_with(b"core") || *first == b"manifest.json" || *first == INDEX_NAME;
     let path = parts.join(&b'/');
     Some(if reserved {
         [b"rootfs/", path.as_slice()].concat()
@@ -321,6 +322,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0          [vsyscall]
             ("/core-service/x.node", Some("rootfs/core-service/x.node")),
             ("/core", Some("rootfs/core")),
             ("/manifest.json", Some("rootfs/manifest.json")),
+            ("/stillcore.index", Some("rootfs/stillcore.index")),
             ("/app/core/x.so", Some("app/core/x.so")),
             ("//a/./../../b", Some("a/b")),
             ("/..", None),

@@ -145,8 +145,9 @@ impl Deflater {
 /// A run of zeros, compressed once and for all.
 #[derive(Debug)]
 pub(crate) struct Zero {
+    /// How many.
+    pub(crate) size: u64,
     pub(crate) packed: Vec<u8>,
-    /// Its checksum, for gzip.
     pub(crate) crc: crc32fast::Hasher,
 }
 
@@ -185,23 +186,20 @@ impl ZeroBlocks {
             packed.shrink_to_fit();
             let mut crc = crc32fast::Hasher::new();
             crc.update(run);
-            Some(Zero { packed, crc })
+            let size = run.len() as u64;
+            Some(Zero { size, packed, crc })
         });
         runs.collect::<Option<_>>().map(ZeroBlocks)
     }
 
-    /// The runs with their sizes in bytes, the largest first.
-    pub(crate) fn sizes(&'static self) -> impl Iterator<Item = (u64, &'static Zero)> {
-        self.0
-            .iter()
-            .enumerate()
-            .rev()
-            .map(|(power, zero)| (Self::SMALLEST << power, zero))
+    /// The runs, the largest first.
+    pub(crate) fn sizes(&'static self) -> impl Iterator<Item = &'static Zero> {
+        self.0.iter().rev()
     }
 
     /// The run of exactly this size, if `bytes` are all zeros and there is one.
     pub(crate) fn matching(&'static self, bytes: &[u8]) -> Option<&'static Zero> {
-        let (_, zero) = self.sizes().find(|(size, _)| *size == bytes.len() as u64)?;
+        let zero = self.sizes().find(|zero| zero.size == bytes.len() as u64)?;
         is_zero(bytes).then_some(zero)
     }
 }

@@ -35,6 +35,7 @@ mod block;
 mod collect;
 mod compression;
 mod hash;
+mod index;
 mod manifest;
 mod source;
 mod sparse;

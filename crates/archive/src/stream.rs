@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 
 use crate::block::{Block, Pool};
 use crate::compression::{Compression, Encoder, ZERO_PAGE, Zero, ZeroBlocks};
+use crate::index::{END, IndexWriter, stored};
 
 /// Runs of zeros shorter than this are compressed like other bytes: to cut a block for them would cost more.
 pub const MIN_ZEROS: u64 = 64 * 1024;
@@ -87,6 +88,8 @@ pub struct StreamWriter<W: Write> {
     limit: usize,
     spare: Vec<Vec<u8>>,
     crc: crc32fast::Hasher,
+    /// What [`StreamWriter::finish_tar`] appends.
+    index: IndexWriter,
     input: u64,
     failed: bool,
 }
@@ -111,6 +114,7 @@ impl<W: Write> StreamWriter<W> {
             limit: (threads + 4).min(2 * threads + 2),
             spare: Vec::new(),
             crc: crc32fast::Hasher::new(),
+            index: IndexWriter::default(),
             input: 0,
             failed: false,
         }
@@ -142,14 +146,14 @@ impl<W: Write> StreamWriter<W> {
             if self.compression == Compression::None {
                 return self.plain_zeros(n);
             }
-            for (size, zero) in ZeroBlocks::get(self.compression)
+            for zero in ZeroBlocks::get(self.compression)
                 .into_iter()
                 .flat_map(ZeroBlocks::sizes)
             {
-                let count = left / size;
+                let count = left / zero.size;
                 if count > 0 {
-                    left %= size;
-                    self.input = self.input.wrapping_add(size.wrapping_mul(count));
+                    left %= zero.size;
+                    self.input = self.input.wrapping_add(zero.size.wrapping_mul(count));
                     self.append(Piece::Zeros { zero, count })?;
                 }
             }
@@ -190,17 +194,40 @@ impl<W: Write> StreamWriter<W> {
     ///
     /// # Errors
     /// Those of the output, and [`WorkerDied`]; also when an earlier call failed.
-    pub fn finish(self) -> io::Result<W> {
-        self.finish_counted().map(|(out, _)| out)
+    pub fn finish(mut self) -> io::Result<W> {
+        self.drain_all()?;
+        self.end().map(|(out, _)| out)
     }
 
-    /// As [`StreamWriter::finish`], with the number of bytes written in all.
-    pub(crate) fn finish_counted(mut self) -> io::Result<(W, u64)> {
+    /// Ends a tar archive: appends the index, where something is compressed, and the two empty records.
+    /// `head` makes the header of the index's entry for so many bytes of content. As [`StreamWriter::finish`] then, with
+    /// the number of bytes written in all.
+    pub(crate) fn finish_tar(mut self, head: impl FnOnce(u64) -> Vec<u8>) -> io::Result<(W, u64)> {
+        self.drain_all()?;
+        if self.compression == Compression::None {
+            self.plain(&[0; END])?;
+            return self.end();
+        }
+        let at = self.written + self.gathered.len() as u64;
+        let bytes = std::mem::take(&mut self.index).finish(at, self.input, head);
+        self.crc.update(&bytes);
+        self.input = self.input.wrapping_add(bytes.len() as u64);
+        for (head, piece) in stored(self.compression, &bytes) {
+            self.emit(&head)?;
+            self.emit(piece)?;
+        }
+        self.end()
+    }
+
+    fn drain_all(&mut self) -> io::Result<()> {
         self.close_current()?;
         while !self.under_way.is_empty() {
             self.drain_one()?;
         }
-        self.check_sound()?;
+        self.check_sound()
+    }
+
+    fn end(mut self) -> io::Result<(W, u64)> {
         match self.compression {
             Compression::Gzip => {
                 let crc = self.crc.clone().finalize();
@@ -290,6 +317,7 @@ impl<W: Write> StreamWriter<W> {
     fn drain(&mut self, piece: Piece) -> io::Result<()> {
         match piece {
             Piece::Zeros { zero, count } => {
+                self.index.zeros(zero.size, zero.packed.len(), count);
                 for _ in 0..count {
                     self.crc.combine(&zero.crc);
                     self.emit(&zero.packed)?;
@@ -300,8 +328,15 @@ impl<W: Write> StreamWriter<W> {
                 let done = reply.wait()?;
                 self.crc.combine(&done.crc);
                 match done.zeros {
-                    Some(zero) => self.emit(&zero.packed)?,
-                    None => self.emit(&done.packed)?,
+                    Some(zero) => {
+                        self.index.zeros(zero.size, zero.packed.len(), 1);
+                        self.emit(&zero.packed)?;
+                    }
+                    None => {
+                        let crc = done.crc.clone().finalize();
+                        self.index.block(done.size, done.packed.len(), crc);
+                        self.emit(&done.packed)?;
+                    }
                 }
                 self.spare.push(done.packed);
             }
@@ -365,7 +400,8 @@ struct Done {
     /// The compressed bytes, or nothing but a buffer to use again when `zeros` is given.
     packed: Vec<u8>,
     zeros: Option<&'static Zero>,
-    /// For gzip.
+    /// Bytes that were compressed.
+    size: usize,
     crc: crc32fast::Hasher,
 }
 
@@ -373,7 +409,6 @@ struct Done {
 struct BlockEncoder {
     encoder: Encoder,
     zeros: Option<&'static ZeroBlocks>,
-    has_crc: bool,
 }
 
 impl BlockEncoder {
@@ -382,7 +417,6 @@ impl BlockEncoder {
         Some(BlockEncoder {
             encoder: Encoder::new(options.compression, options.level)?,
             zeros: ZeroBlocks::get(options.compression),
-            has_crc: options.compression == Compression::Gzip,
         })
     }
 
@@ -393,17 +427,17 @@ impl BlockEncoder {
             return Ok(Done {
                 packed: buffer,
                 zeros: Some(zero),
+                size: input.len(),
                 crc: zero.crc.clone(),
             });
         }
         self.encoder.encode(input, &mut buffer)?;
         let mut crc = crc32fast::Hasher::new();
-        if self.has_crc {
-            crc.update(input);
-        }
+        crc.update(input);
         Ok(Done {
             packed: buffer,
             zeros: None,
+            size: input.len(),
             crc,
         })
     }

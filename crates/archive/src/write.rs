@@ -11,6 +11,7 @@ use tar::{EntryType, Header};
 use crate::block::Block;
 use crate::collect::{Elf, MappedFile, archive_path, open_elf, path_text};
 use crate::hash::HashThread;
+use crate::index::{INDEX_NAME, RECORD};
 use crate::manifest::{CoreEntry, FileEntry, Manifest, ManifestHead, hex, lossy};
 use crate::source::{CoreSource, Part};
 use crate::stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};
@@ -89,7 +90,8 @@ impl PackError {
     }
 }
 
-/// Writes the archive: the top folder, the core, every mapped ELF file under its own path, and the manifest.
+/// Writes the archive: the top folder, the core, every mapped ELF file under its own path, the manifest, and
+/// the index of the compressed blocks.
 ///
 /// The archive holds plain files and folders. It is complete when this returns; to sync and to name the file is the
 /// caller's.
@@ -230,11 +232,16 @@ impl<W: Write> Packer<'_, W> {
         self.header(b"manifest.json", EntryType::Regular, attributes)?;
         self.stream.write_all(&text).map_err(PackError::output)?;
         self.pad(text.len() as u64)?;
-        // Two empty records end a tar archive.
-        self.stream
-            .write_all(&[0; 1024])
-            .map_err(PackError::output)?;
-        let (_, output_bytes) = self.stream.finish_counted().map_err(PackError::output)?;
+        let (top, mtime) = (self.top, self.folder_mtime);
+        let index = |size| {
+            let attributes = Attributes {
+                size,
+                mode: 0o600,
+                mtime,
+            };
+            header(top, INDEX_NAME, EntryType::Regular, attributes)
+        };
+        let (_, output_bytes) = self.stream.finish_tar(index).map_err(PackError::output)?;
         Ok(Packed {
             input_bytes: self.input,
             output_bytes,
@@ -407,38 +414,8 @@ impl<W: Write> Packer<'_, W> {
         kind: EntryType,
         attributes: Attributes,
     ) -> Result<(), PackError> {
-        let mut name = self.top.to_vec();
-        if !path.is_empty() {
-            name.push(b'/');
-            name.extend_from_slice(path);
-        }
-        if kind == EntryType::Directory {
-            name.push(b'/');
-        }
-        let mut header = Header::new_gnu();
-        let room = header.as_old().name.len();
-        if name.len() > room {
-            // GNU's way for long names: an entry of its own before, with the name and a NUL as content.
-            let mut long = Header::new_gnu();
-            set_name(&mut long, b"././@LongLink");
-            long.set_entry_type(EntryType::GNULongName);
-            long.set_size(name.len() as u64 + 1);
-            long.set_mode(0o644);
-            set_common(&mut long, 0);
-            self.stream
-                .write_all(long.as_bytes())
-                .map_err(PackError::output)?;
-            self.stream.write_all(&name).map_err(PackError::output)?;
-            self.stream.write_all(&[0]).map_err(PackError::output)?;
-            self.pad(name.len() as u64 + 1)?;
-        }
-        set_name(&mut header, &name[..name.len().min(room)]);
-        header.set_entry_type(kind);
-        header.set_size(attributes.size);
-        header.set_mode(attributes.mode);
-        set_common(&mut header, attributes.mtime);
         self.stream
-            .write_all(header.as_bytes())
+            .write_all(&header(self.top, path, kind, attributes))
             .map_err(PackError::output)
     }
 
@@ -449,6 +426,40 @@ impl<W: Write> Packer<'_, W> {
         let pad = if over == 0 { &[] } else { &zeros[over..] };
         self.stream.write_all(pad).map_err(PackError::output)
     }
+}
+
+/// The header of an entry, with an entry before it for a long name; `path` is below the top folder.
+fn header(top: &[u8], path: &[u8], kind: EntryType, attributes: Attributes) -> Vec<u8> {
+    let mut name = top.to_vec();
+    if !path.is_empty() {
+        name.push(b'/');
+        name.extend_from_slice(path);
+    }
+    if kind == EntryType::Directory {
+        name.push(b'/');
+    }
+    let mut bytes = Vec::with_capacity(RECORD);
+    let mut header = Header::new_gnu();
+    let room = header.as_old().name.len();
+    if name.len() > room {
+        // GNU's way for long names: an entry of its own before, with the name and a NUL as content.
+        let mut long = Header::new_gnu();
+        set_name(&mut long, b"././@LongLink");
+        long.set_entry_type(EntryType::GNULongName);
+        long.set_size(name.len() as u64 + 1);
+        long.set_mode(0o644);
+        set_common(&mut long, 0);
+        bytes.extend_from_slice(long.as_bytes());
+        bytes.extend_from_slice(&name);
+        bytes.resize((bytes.len() + 1).next_multiple_of(RECORD), 0);
+    }
+    set_name(&mut header, &name[..name.len().min(room)]);
+    header.set_entry_type(kind);
+    header.set_size(attributes.size);
+    header.set_mode(attributes.mode);
+    set_common(&mut header, attributes.mtime);
+    bytes.extend_from_slice(header.as_bytes());
+    bytes
 }
 
 /// What the header of an entry says besides its name and kind.

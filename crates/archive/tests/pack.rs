@@ -314,7 +314,7 @@ fn only_regular_elf_files_are_packed_and_the_others_say_why_not() {
             .values()
             .filter(|entry| entry.0.is_some())
             .count(),
-        3
+        4 // the core, the file, the manifest, the index
     );
 }
 

@@ -26,8 +26,10 @@ mod core;
 mod elf;
 mod error;
 mod notes;
+mod source;
 
 pub use crate::build_id::build_id;
 pub use crate::core::{CoreFile, Segment};
 pub use crate::error::CoreError;
 pub use crate::notes::Note;
+pub use crate::source::{FileSource, Source};

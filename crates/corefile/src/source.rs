@@ -1,0 +1,107 @@
+//! Where bytes are read from: an open file, a core inside an archive, or anything else that can be read anywhere.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes that can be read at any offset, from any thread.
+///
+/// The length does not change. Bytes that should be there and cannot be had are an error, never zeros and never an end.
+#[allow(clippy::len_without_is_empty)] // nobody asks whether a core is empty
+pub trait Source: Send + Sync {
+    /// Bytes in all.
+    fn len(&self) -> u64;
+
+    /// Reads at `offset` up to `buf.len()` bytes, fewer only at the end; gives how many. At and behind the end there
+    /// are none.
+    ///
+    /// # Errors
+    /// Whatever prevents the reading.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+}
+
+impl<S: Source + ?Sized> Source for Arc<S> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+}
+
+/// An open file, as long as it was when it was opened.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    len: u64,
+}
+
+impl FileSource {
+    /// Asks for the length.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn new(file: File) -> io::Result<FileSource> {
+        let len = file.metadata()?.len();
+        Ok(FileSource { file, len })
+    }
+
+    /// The file itself.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.len.saturating_sub(offset);
+        let wanted = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
+        let mut got = 0;
+        while got < wanted {
+            match read_file_at(&self.file, &mut buf[got..wanted], offset + got as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => got += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(got)
+    }
+}
+
+#[cfg(unix)]
+fn read_file_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, offset)
+}
+
+#[cfg(windows)]
+fn read_file_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_anywhere_and_ends_where_it_ended() {
+        let path = std::env::current_exe().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let source = FileSource::new(File::open(&path).unwrap()).unwrap();
+        let len = bytes.len();
+        assert_eq!(source.len(), len as u64);
+        let mut buf = [0; 1000];
+        assert_eq!(source.read_at(777, &mut buf).unwrap(), 1000);
+        assert_eq!(buf, bytes[777..1777]);
+        assert_eq!(source.read_at(len as u64 - 10, &mut buf).unwrap(), 10);
+        assert_eq!(buf[..10], bytes[len - 10..]);
+        for behind in [len as u64, u64::MAX] {
+            assert_eq!(source.read_at(behind, &mut buf).unwrap(), 0);
+        }
+    }
+}
