@@ -67,6 +67,15 @@ impl Groups {
         }
     }
 
+    /// The groups of another process, as far as they are mounted for this one.
+    pub fn of_process(pid: u32) -> Groups {
+        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+        Groups::find(
+            &read(&format!("/proc/{pid}/cgroup")),
+            &read("/proc/self/mountinfo"),
+        )
+    }
+
     /// From the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
     fn find(groups: &str, mounts: &str) -> Groups {
         let path_of = |wanted: &dyn Fn(&str, &str) -> bool| {

@@ -14,6 +14,8 @@ pub use facts::{
     libc_of_this_process,
 };
 
+use facts::Whom;
+
 use crate::error::{Failure, advice};
 use crate::plan;
 
@@ -463,7 +465,34 @@ fn words(errno: Errno) -> String {
 /// Looks at this process, and at `directory` for the result of a capture, and judges. Takes about 20 ms per
 /// GB of V8's heap, so not for the JavaScript thread of a large process.
 pub fn examine(directory: &Path) -> Report {
-    Report::of(Facts::gather(directory))
+    Report::of(Facts::gather(Whom::This, directory))
+}
+
+/// The same for any process that is started from this one, with its user, limits and control group: what this one
+/// is made of itself is left out, and there are no estimates.
+pub fn examine_host(directory: &Path) -> Report {
+    let mut facts = Facts::gather(Whom::This, directory);
+    facts.memory = None;
+    facts.sigsegv = None;
+    Report {
+        estimates: None,
+        ..Report::of(facts)
+    }
+}
+
+/// Looks at another process as well as that can be done from outside; `directory` is as that process sees it, by
+/// default its working directory.
+///
+/// # Errors
+/// There is no such process.
+pub fn examine_process(pid: u32, directory: Option<&Path>) -> std::io::Result<Report> {
+    let folder = Path::new("/proc").join(pid.to_string());
+    std::fs::metadata(&folder)?;
+    let directory = match directory {
+        Some(directory) => directory.to_owned(),
+        None => std::fs::read_link(folder.join("cwd")).unwrap_or_else(|_| "/".into()),
+    };
+    Ok(Report::of(Facts::gather(Whom::Process(pid), &directory)))
 }
 
 #[cfg(test)]

@@ -53,6 +53,23 @@ pub struct Facts {
     pub unread: Vec<String>,
 }
 
+/// The process that is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    This,
+    Process(u32),
+}
+
+impl Whom {
+    /// A file of its folder in `/proc`.
+    fn file(self, name: &str) -> String {
+        match self {
+            Whom::This => format!("/proc/self/{name}"),
+            Whom::Process(pid) => format!("/proc/{pid}/{name}"),
+        }
+    }
+}
+
 /// A resource limit in bytes; None: unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -142,8 +159,8 @@ pub struct Container {
 }
 
 impl Facts {
-    /// Looks at this process, and at `directory` for the result of a capture.
-    pub(crate) fn gather(directory: &Path) -> Facts {
+    /// Looks at a process, and at `directory` for the result of a capture.
+    pub(crate) fn gather(whom: Whom, directory: &Path) -> Facts {
         let mut unread = Vec::new();
         let mut missed = |what: &str, error: &dyn std::fmt::Display| {
             unread.push(format!("{what} cannot be read ({error})."));
@@ -151,37 +168,44 @@ impl Facts {
         let pattern = plan::pattern()
             .map_err(|error| missed("/proc/sys/kernel/core_pattern", &error))
             .ok();
-        let status = fs::read_to_string("/proc/self/status")
-            .map_err(|error| missed("/proc/self/status", &error))
+        let status_file = whom.file("status");
+        let status = fs::read_to_string(&status_file)
+            .map_err(|error| missed(&status_file, &error))
             .map(|text| Status::parse(&text))
             .unwrap_or_default();
-        let memory = memory()
-            .map_err(|why| missed("/proc/self/smaps", &why))
+        let memory = memory(whom)
+            .map_err(|why| missed(&whom.file("smaps"), &why))
             .ok();
-        let groups = Groups::of_this_process();
+        let groups = match whom {
+            Whom::This => Groups::of_this_process(),
+            Whom::Process(pid) => Groups::of_process(pid),
+        };
         Facts {
             pattern,
-            core_limit: limit(Resource::RLIMIT_CORE),
-            file_limit: limit(Resource::RLIMIT_FSIZE),
+            core_limit: limit(whom, Resource::RLIMIT_CORE),
+            file_limit: limit(whom, Resource::RLIMIT_FSIZE),
             yama: number("/proc/sys/kernel/yama/ptrace_scope"),
-            dumpable: dumpable(),
-            sigsegv: sigsegv(&status),
+            dumpable: (whom == Whom::This).then(dumpable).flatten(),
+            sigsegv: sigsegv(whom, &status),
             status,
             memory,
-            rss: dontfork::resident(),
+            rss: match whom {
+                Whom::This => dontfork::resident(),
+                Whom::Process(_) => resident(&whom.file("statm")),
+            },
             groups: groups.version(),
             headroom: groups.headroom(),
             overcommit: overcommit(),
-            directory: look_at(directory),
-            container: container(),
-            page_files: ["/proc/self/pagemap", "/proc/self/mem"]
+            directory: look_at(whom, directory),
+            container: container(whom),
+            page_files: ["pagemap", "mem"]
                 .iter()
-                .all(|file| Path::new(file).exists()),
+                .all(|name| Path::new(&whom.file(name)).exists()),
             closed: File::open("/proc/self/statm")
                 .err()
                 .and_then(|error| error.raw_os_error())
                 .map(Errno::from_raw),
-            executable: fs::metadata("/proc/self/exe").map_or(0, |file| file.len()),
+            executable: fs::metadata(whom.file("exe")).map_or(0, |file| file.len()),
             unread,
         }
     }
@@ -191,12 +215,43 @@ fn number<T: std::str::FromStr>(file: &str) -> Option<T> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-fn limit(resource: Resource) -> Option<Limit> {
+/// Bytes resident, from a `statm`; 0 where that cannot be read.
+fn resident(statm: &str) -> u64 {
+    let pages: Option<u64> = fs::read_to_string(statm)
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse().ok());
+    // SAFETY: integers only.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages.unwrap_or(0) * u64::try_from(page).unwrap_or(4096)
+}
+
+fn limit(whom: Whom, resource: Resource) -> Option<Limit> {
+    if let Whom::Process(_) = whom {
+        let name = match resource {
+            Resource::RLIMIT_CORE => "Max core file size",
+            _ => "Max file size",
+        };
+        return limit_in(&fs::read_to_string(whom.file("limits")).ok()?, name);
+    }
     let finite = |bytes| (bytes != libc::RLIM_INFINITY).then_some(bytes);
     let (soft, hard) = getrlimit(resource).ok()?;
     Some(Limit {
         soft: finite(soft),
         hard: finite(hard),
+    })
+}
+
+/// A line of `/proc/PID/limits`: its name, and bytes or `unlimited`.
+fn limit_in(text: &str, name: &str) -> Option<Limit> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let mut values = line.split_ascii_whitespace();
+    let mut next = || match values.next()? {
+        "unlimited" => Some(None),
+        number => number.parse().ok().map(Some),
+    };
+    Some(Limit {
+        soft: next()?,
+        hard: next()?,
     })
 }
 
@@ -233,14 +288,17 @@ fn dumpable() -> Option<i32> {
     (value >= 0).then_some(value)
 }
 
-fn sigsegv(status: &Status) -> Option<Sigsegv> {
+fn sigsegv(whom: Whom, status: &Status) -> Option<Sigsegv> {
     let has = |set: u64| set & (1 << (libc::SIGSEGV - 1)) != 0;
     let state = match (status.caught?, status.ignored?) {
         (caught, _) if has(caught) => Handling::Handled,
         (_, ignored) if has(ignored) => Handling::Ignored,
         _ => Handling::Default,
     };
-    let by = (state == Handling::Handled).then(handler_file).flatten();
+    // Only the process itself can ask where its handler is.
+    let by = (state == Handling::Handled && whom == Whom::This)
+        .then(handler_file)
+        .flatten();
     Some(Sigsegv { state, by })
 }
 
@@ -263,7 +321,12 @@ fn handler_file() -> Option<PathBuf> {
 }
 
 /// Adds up smaps. A listing made while a capture has V8's marks off would see none of them, so it is made again.
-fn memory() -> Result<Memory, String> {
+fn memory(whom: Whom) -> Result<Memory, String> {
+    if let Whom::Process(_) = whom {
+        let file = File::open(whom.file("smaps")).map_err(|error| error.to_string())?;
+        return Memory::sum(BufReader::with_capacity(1 << 20, file))
+            .map_err(|error| error.to_string());
+    }
     for _ in 0..100 {
         if let Some(before) = dontfork::undisturbed() {
             let file = File::open("/proc/self/smaps").map_err(|error| error.to_string())?;
@@ -347,7 +410,13 @@ fn overcommit() -> Overcommit {
     }
 }
 
-fn look_at(directory: &Path) -> Directory {
+fn look_at(whom: Whom, named: &Path) -> Directory {
+    // Another process may have another root. Only those who may look into it see that.
+    let inside = PathBuf::from(whom.file("root")).join(named.strip_prefix("/").unwrap_or(named));
+    let directory = match whom {
+        Whom::Process(_) if fs::metadata(whom.file("root")).is_ok() => &inside,
+        _ => named,
+    };
     let problem = match fs::metadata(directory) {
         Err(error) => Some(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
         Ok(file) if !file.is_dir() => Some(Errno::ENOTDIR),
@@ -364,10 +433,14 @@ fn look_at(directory: &Path) -> Directory {
             faccessat(AT_FDCWD, directory, needed, flags).err()
         }
     };
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let file_system = fs::canonicalize(directory)
-        .ok()
-        .and_then(|path| file_system(&path, &mounts));
+    let mounts = fs::read_to_string(whom.file("mountinfo")).unwrap_or_default();
+    let real = if directory == named {
+        fs::canonicalize(directory).ok()
+    } else {
+        // Links in there would be followed here.
+        Some(named.to_owned())
+    };
+    let file_system = real.and_then(|path| file_system(&path, &mounts));
     // To root these say that everything may be written, and then take no file.
     let problem = problem.or_else(|| {
         let kind = file_system.as_deref()?;
@@ -384,7 +457,7 @@ fn look_at(directory: &Path) -> Directory {
         });
     let exists = !matches!(problem, Some(Errno::ENOENT | Errno::ENOTDIR));
     Directory {
-        path: directory.to_owned(),
+        path: named.to_owned(),
         problem,
         free: free.filter(|_| exists),
         free_at_most: plan::free_space(directory).filter(|_| exists),
@@ -411,8 +484,8 @@ fn file_system(path: &Path, mounts: &str) -> Option<String> {
     best.map(|(_, kind)| kind.to_owned())
 }
 
-fn container() -> Container {
-    let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).ok();
+fn container(whom: Whom) -> Container {
+    let own = |name: &str| fs::read_link(whom.file(&format!("ns/{name}"))).ok();
     let of_init = |name: &str| fs::read_link(format!("/proc/1/ns/{name}")).ok();
     let pid_namespace = own("pid").map(|own| own != Path::new(FIRST_PID_NAMESPACE));
     let mount_namespace = match (own("mnt"), of_init("mnt")) {
@@ -421,7 +494,7 @@ fn container() -> Container {
         (Some(_), Some(_)) if pid_namespace == Some(false) => Some(false),
         _ => None,
     };
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let groups = fs::read_to_string(whom.file("cgroup")).unwrap_or_default();
     let path_of = |wanted: &dyn Fn(&str) -> bool| {
         groups.lines().find_map(|line| {
             let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
@@ -473,6 +546,34 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_another_process() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max file size             unlimited            unlimited            bytes     \n\
+            Max core file size        0                    4096                 bytes     \n";
+        let limit = |soft, hard| Some(Limit { soft, hard });
+        assert_eq!(
+            limit_in(text, "Max core file size"),
+            limit(Some(0), Some(4096))
+        );
+        assert_eq!(limit_in(text, "Max file size"), limit(None, None));
+        assert_eq!(limit_in(text, "Max pending signals"), None);
+        fn limit_of(values: (u64, u64)) -> Limit {
+            let finite = |bytes| (bytes != libc::RLIM_INFINITY).then_some(bytes);
+            Limit {
+                soft: finite(values.0),
+                hard: finite(values.1),
+            }
+        }
+        for resource in [Resource::RLIMIT_CORE, Resource::RLIMIT_FSIZE] {
+            let this = Whom::Process(std::process::id());
+            assert_eq!(
+                super::limit(this, resource),
+                Some(limit_of(getrlimit(resource).unwrap()))
+            );
+        }
+    }
+
+    #[test]
     fn fields_of_status() {
         let status = Status::parse(
             "Name:\tnode\nTracerPid:\t7\nVmData:\t  48860 kB\nVmPTE:\t     392 kB\nThreads:\t7\n\
@@ -486,9 +587,12 @@ mod tests {
         let state = |caught, ignored| {
             let mut status = status.clone();
             (status.caught, status.ignored) = (Some(caught), Some(ignored));
-            sigsegv(&status).unwrap().state
+            sigsegv(Whom::This, &status).unwrap().state
         };
-        assert_eq!(sigsegv(&status).unwrap().state, Handling::Handled);
+        assert_eq!(
+            sigsegv(Whom::This, &status).unwrap().state,
+            Handling::Handled
+        );
         assert_eq!(state(0, 0x400), Handling::Ignored);
         assert_eq!(state(0x4202, 0x1000), Handling::Default);
         assert_eq!(Status::parse(""), Status::default());

@@ -1,0 +1,38 @@
+//! The commands. Each file: the manual (the doc comment of its arguments), the value it makes, and its text.
+
+mod completions;
+mod doctor;
+mod memory;
+
+use clap::Subcommand;
+
+use crate::args::Cli;
+use crate::error::{BAD, DONE};
+use crate::output::{self, Answer};
+
+// Names as gdb, eu-stack and savedump made them known.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Memory(memory::Memory),
+    Doctor(doctor::Doctor),
+    #[command(hide = true)]
+    Completions(completions::Completions),
+}
+
+/// Runs the command that was asked for; gives the exit code.
+pub fn run(cli: &Cli) -> anyhow::Result<u8> {
+    match &cli.command {
+        Command::Memory(memory) => show(cli, memory.run()?),
+        Command::Doctor(doctor) => show(cli, doctor.run()?),
+        Command::Completions(completions) => completions.run(),
+    }
+}
+
+/// Prints an answer, and gives the exit code that it means.
+fn show(cli: &Cli, answer: impl Answer) -> anyhow::Result<u8> {
+    output::print(&answer, cli.json)?;
+    for warning in answer.warnings() {
+        output::warn(warning);
+    }
+    Ok(if answer.is_bad() { BAD } else { DONE })
+}

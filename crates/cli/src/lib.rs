@@ -1,0 +1,52 @@
+//! The command `stillcore`: what a core or an archive holds, for people and for programs.
+//!
+//! [`run`] is the whole program. One file per command below `cmd`, whose doc comment is its manual; each makes one
+//! value ([`output::Answer`]) that is printed as text or, with `--json`, as JSON. Nothing else here prints.
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod cmd;
+pub mod error;
+pub mod escape;
+pub mod host;
+pub mod log;
+pub mod output;
+pub mod size;
+pub mod table;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::error::{DONE, USAGE, Usage, exit_code};
+
+/// Runs the program with these arguments, the first of which is its name. Gives the exit code.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args::joined(argv)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and that nobody reads them is none either.
+            let code = if error.use_stderr() { USAGE } else { DONE };
+            let _ = error.print();
+            return code;
+        }
+    };
+    if let Err(error) = log::start(cli.verbose) {
+        output::complain(&error);
+        return USAGE;
+    }
+    match cmd::run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            let code = exit_code(&error);
+            if code != DONE {
+                output::complain(&format!("{error:#}"));
+            }
+            if error.is::<Usage>() {
+                output::complain("try --help");
+            }
+            code
+        }
+    }
+}
