@@ -3,16 +3,16 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use stillcore_archive::{
-    Compression, CoreSource, LiveImage, ManifestHead, PackError, PackJob, PackOptions, Packed,
-    Part, Tool, default_threads, mapped_files, pack, write_core,
+    Compression, LiveImage, ManifestHead, PackError, PackOptions, Packing, Part, Tool,
+    default_threads, mapped_files, write_core,
 };
 use stillcore_capture::{
-    Content, Failure, How, Live, Made, Method, Output, RawCore, Skipped, background_thread,
-    is_undumpable,
+    ARCHIVE, Content, Failure, How, Live, Made, Method, Output, RawCore, Skipped,
+    background_thread, is_undumpable,
 };
 use stillcore_corefile::{CoreError, CoreFile};
 
@@ -29,19 +29,26 @@ pub struct Wish {
 }
 
 /// Verifies `core`, and gives it, or an archive with it, its final name (or its reader).
-pub fn finish(mut core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
-    let mut unadded = None;
-    if let Content::File(path) = &core.content {
-        verify(&core, path)?;
-        unadded = core.add_threads().err();
+pub fn finish(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
+    if wish.archive {
+        archive(core, wish)
+    } else {
+        bare(core)
     }
+}
+
+/// What there is to say of a core; `unadded`: why the other threads are not in it.
+fn made(core: &RawCore<'_>, unadded: Option<std::io::Error>) -> Made {
     let mut made = Made {
-        notes: notes(&core),
+        notes: notes(core),
         skipped: match &core.content {
             Content::Live(live) => live.skipped().to_vec(),
-            Content::File(_) => Vec::new(),
+            Content::Dump(_) => Vec::new(),
         },
-        threads: core.threads.count(),
+        threads: match unadded {
+            None => core.threads.count(),
+            Some(_) => 1,
+        },
         all_threads: core.threads.all(),
         ..Made::default()
     };
@@ -50,12 +57,18 @@ pub fn finish(mut core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
             "The registers of the other threads could not be appended to the kernel's core: {error}."
         ));
     }
-    if wish.archive {
-        archive(core, wish, &mut made)?;
-    } else {
-        bare(core, &mut made)?;
-    }
-    Ok(made)
+    made
+}
+
+/// Waits for the kernel's core, and makes it whole: verified, and with every thread where that can be had.
+fn dumped(core: &RawCore<'_>) -> Result<(PathBuf, Option<std::io::Error>), Failure> {
+    let Content::Dump(dump) = &core.content else {
+        unreachable!("only the kernel's way has a dump to wait for")
+    };
+    let path = dump.wait()?;
+    verify(core, &path)?;
+    let unadded = core.add_threads(&path).err();
+    Ok((path, unadded))
 }
 
 /// What whoever reads the core should know of how it came to be.
@@ -115,7 +128,7 @@ fn verify(core: &RawCore<'_>, path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn bare(core: RawCore<'_>, made: &mut Made) -> Result<(), Failure> {
+fn bare(core: RawCore<'_>) -> Result<Made, Failure> {
     let Output::Folder(folder) = &core.output else {
         return Err(Failure::new(
             "ERR_CORE_INTERNAL",
@@ -123,6 +136,11 @@ fn bare(core: RawCore<'_>, made: &mut Made) -> Result<(), Failure> {
         ));
     };
     let path = folder.path().join("core");
+    let unadded = match &core.content {
+        Content::Dump(_) => dumped(&core)?.1,
+        Content::Live(_) => None,
+    };
+    let mut made = made(&core, unadded);
     if let Content::Live(live) = &core.content {
         core.monitor.expect(live.size());
         let out = private_file(&path)?;
@@ -141,21 +159,19 @@ fn bare(core: RawCore<'_>, made: &mut Made) -> Result<(), Failure> {
         unreachable!("looked at above")
     };
     made.path = folder.publish()?;
-    Ok(())
+    Ok(made)
 }
 
-fn archive(core: RawCore<'_>, wish: &Wish, made: &mut Made) -> Result<(), Failure> {
+fn archive(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
     match &core.output {
         Output::Stream(stream) => {
-            let packed = write(&core, stream.writer(core.monitor), wish, made, None)?;
-            made.bytes = packed.output_bytes;
-            Ok(())
+            let out = stream.writer(core.monitor);
+            write(&core, out, wish, None)
         }
         Output::Folder(folder) => {
-            let path = folder.path().join("archive");
+            let path = folder.path().join(ARCHIVE);
             let out = private_file(&path)?;
-            let packed = write(&core, &out, wish, made, Some(&path))?;
-            made.bytes = packed.output_bytes;
+            let mut made = write(&core, &out, wish, Some(&path))?;
             out.sync_all()
                 .map_err(|error| Failure::io(&error, "fsync", Some(&path)))?;
             drop(out);
@@ -164,7 +180,7 @@ fn archive(core: RawCore<'_>, wish: &Wish, made: &mut Made) -> Result<(), Failur
             };
             made.path =
                 folder.publish_archive(&path, &format!(".{}", wish.compression.extension()))?;
-            Ok(())
+            Ok(made)
         }
     }
 }
@@ -173,51 +189,68 @@ fn write(
     core: &RawCore<'_>,
     out: impl Write,
     wish: &Wish,
-    made: &mut Made,
     path: Option<&Path>,
-) -> Result<Packed, Failure> {
-    match &core.content {
+) -> Result<Made, Failure> {
+    let monitor = core.monitor;
+    let progress = |bytes| monitor.advance(bytes);
+    let title = core.title.clone();
+    let options = PackOptions {
+        threads: if wish.compression_threads == 0 {
+            default_threads()
+        } else {
+            wish.compression_threads
+        },
+        compression: wish.compression,
+        level: Some(wish.level),
+        thread_start: background_thread,
+    };
+    let failed = |error| failed(error, path);
+    let mut packing =
+        Packing::start(out, &title.name, title.time.into(), &options, &progress).map_err(failed)?;
+    let files = mapped_files(&core.maps);
+    let unadded = match &core.content {
+        // A copy takes memory as long as it lives: first it is read.
         Content::Live(live) => {
-            core.monitor.expect(live.size());
+            monitor.expect(live.size());
             let parts = parts(live);
             let (read, done) = (
                 |at, buffer: &mut [u8]| live.read(at, buffer),
                 || live.done(),
             );
-            pack_source(
-                core,
-                &LiveImage::new(&parts, &read, &done),
-                out,
-                wish,
-                made,
-                path,
-            )
+            let image = LiveImage::new(&parts, &read, &done);
+            packing.core(&image).map_err(failed)?;
+            packing.files(&files).map_err(failed)?;
+            None
         }
-        Content::File(core_path) => {
-            let file = File::open(core_path)
-                .map_err(|error| Failure::io(&error, "open", Some(core_path)))?;
-            core.monitor
-                .expect(file.metadata().map_or(0, |metadata| metadata.len()));
-            pack_source(core, &file, out, wish, made, path)
+        // While the kernel writes there is time for the files.
+        Content::Dump(_) => {
+            packing.files(&files).map_err(failed)?;
+            let (core_path, unadded) = dumped(core)?;
+            let file = File::open(&core_path)
+                .map_err(|error| Failure::io(&error, "open", Some(&core_path)))?;
+            monitor.expect(file.metadata().map_or(0, |metadata| metadata.len()));
+            packing.core(&file).map_err(failed)?;
+            unadded
         }
-    }
+    };
+    let mut made = made(core, unadded);
+    let packed = packing
+        .finish(&manifest_head(core, wish, &made))
+        .map_err(failed)?;
+    note_unreadable(packed.unreadable, &mut made.notes);
+    made.bytes = packed.output_bytes;
+    Ok(made)
 }
 
-fn pack_source(
-    core: &RawCore<'_>,
-    source: &dyn CoreSource,
-    out: impl Write,
-    wish: &Wish,
-    made: &mut Made,
-    path: Option<&Path>,
-) -> Result<Packed, Failure> {
+fn manifest_head(core: &RawCore<'_>, wish: &Wish, made: &Made) -> ManifestHead {
     let how = match core.threads.how() {
+        _ if made.threads == 1 => "calling thread only",
         How::Ptrace => "stopped",
         How::Syscall => "asleep",
         How::None => "calling thread only",
     };
     let method = match &core.content {
-        Content::File(_) => Method::Kernel,
+        Content::Dump(_) => Method::Kernel,
         Content::Live(_) => Method::Direct,
     };
     let mut extra = serde_json::Map::new();
@@ -229,42 +262,22 @@ fn pack_source(
         "skipped".into(),
         made.skipped.iter().map(skipped_entry).collect(),
     );
-    let job = PackJob {
-        top: &core.title.name,
-        core: source,
-        core_mtime: core.title.time.into(),
-        files: &mapped_files(&core.maps),
-        manifest: ManifestHead {
-            tool: Tool {
-                name: "stillcore".into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-            },
-            time: core.title.time.to_rfc3339(),
-            pid: std::process::id(),
-            node: wish.node.clone(),
-            v8: wish.v8.clone(),
-            arch: wish.arch.clone(),
-            platform: "linux".into(),
-            method: method_name(method).into(),
-            command: command_line(),
-            notes: made.notes.clone(),
-            extra,
+    ManifestHead {
+        tool: Tool {
+            name: "stillcore".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
         },
-        options: PackOptions {
-            threads: if wish.compression_threads == 0 {
-                default_threads()
-            } else {
-                wish.compression_threads
-            },
-            compression: wish.compression,
-            level: Some(wish.level),
-            thread_start: background_thread,
-        },
-        progress: &|bytes| core.monitor.advance(bytes),
-    };
-    let packed = pack(out, &job).map_err(|error| failed(error, path))?;
-    note_unreadable(packed.unreadable, &mut made.notes);
-    Ok(packed)
+        time: core.title.time.to_rfc3339(),
+        pid: std::process::id(),
+        node: wish.node.clone(),
+        v8: wish.v8.clone(),
+        arch: wish.arch.clone(),
+        platform: "linux".into(),
+        method: method_name(method).into(),
+        command: command_line(),
+        notes: made.notes.clone(),
+        extra,
+    }
 }
 
 fn failed(error: PackError, path: Option<&Path>) -> Failure {

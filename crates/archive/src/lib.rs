@@ -49,7 +49,7 @@ pub use manifest::{CoreEntry, FileEntry, Manifest, ManifestHead, SCHEMA_VERSION,
 pub use source::{CoreSource, LiveImage, Part};
 pub use sparse::{SparseWriter, Written, write_core};
 pub use stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};
-pub use write::{PackError, PackJob, Packed, pack};
+pub use write::{PackError, PackJob, Packed, Packing, pack};
 
 /// More compressing threads than this take more memory than they save time.
 const MAX_THREADS: usize = 8;

@@ -104,23 +104,113 @@ impl PackError {
 /// [`PackError::Output`] and [`PackError::Core`]; [`PackError::Stopped`] when `progress` said so. A mapped file that
 /// cannot be read is no error: the manifest says why it is missing.
 pub fn pack(out: impl Write, job: &PackJob<'_>) -> Result<Packed, PackError> {
-    let mut packer = Packer {
-        stream: StreamWriter::new(out, &job.options),
-        hash: HashThread::start(job.options.thread_start),
-        progress: job.progress,
-        names: Names::default(),
-        top: job.top.as_bytes(),
-        folder_mtime: seconds(job.core_mtime),
-        input: 0,
-    };
-    packer.folder(b"")?;
-    let core = packer.core(job.core)?;
-    let mut files = Vec::with_capacity(job.files.len());
-    for file in job.files {
-        packer.step(0)?;
-        files.push(packer.mapped(file)?);
+    let mut packing = Packing::start(out, job.top, job.core_mtime, &job.options, job.progress)?;
+    packing.core(job.core)?;
+    packing.files(job.files)?;
+    packing.finish(&job.manifest)
+}
+
+/// An archive as it is written, for whoever has its parts one after another: the mapped files while the kernel is
+/// still at the core, for instance. The parts may come in any order; [`pack`] does all of it.
+pub struct Packing<'a, W: Write> {
+    packer: Packer<'a, W>,
+    core: Option<CoreEntry>,
+    files: Vec<FileEntry>,
+    /// Whose checksums are awaited, in the order of the archive.
+    hashed: Vec<Hashed>,
+    unreadable: u64,
+}
+
+/// What a checksum is of.
+#[derive(Clone, Copy)]
+enum Hashed {
+    Core,
+    /// Which of the files.
+    File(usize),
+}
+
+impl<'a, W: Write> Packing<'a, W> {
+    /// Begins with the top folder. For the arguments see [`PackJob`].
+    ///
+    /// # Errors
+    /// Those of [`pack`], here and in each of the following.
+    pub fn start(
+        out: W,
+        top: &'a str,
+        core_mtime: SystemTime,
+        options: &PackOptions,
+        progress: &'a dyn Fn(u64) -> bool,
+    ) -> Result<Self, PackError> {
+        let mut packer = Packer {
+            stream: StreamWriter::new(out, options),
+            hash: HashThread::start(options.thread_start),
+            progress,
+            names: Names::default(),
+            top: top.as_bytes(),
+            folder_mtime: seconds(core_mtime),
+            input: 0,
+        };
+        packer.folder(b"")?;
+        Ok(Packing {
+            packer,
+            core: None,
+            files: Vec::new(),
+            hashed: Vec::new(),
+            unreadable: 0,
+        })
     }
-    packer.finish(job, core, files)
+
+    /// Packs the core: once.
+    ///
+    /// # Errors
+    /// See [`Packing::start`].
+    pub fn core(&mut self, core: &dyn CoreSource) -> Result<(), PackError> {
+        self.core = Some(self.packer.core(core)?);
+        self.hashed.push(Hashed::Core);
+        self.unreadable = core.unreadable();
+        Ok(())
+    }
+
+    /// Packs those of the files that are ELF files, and remembers why another is missing.
+    ///
+    /// # Errors
+    /// See [`Packing::start`].
+    pub fn files(&mut self, files: &[MappedFile]) -> Result<(), PackError> {
+        for file in files {
+            self.packer.step(0)?;
+            let entry = self.packer.mapped(file)?;
+            if entry.included {
+                self.hashed.push(Hashed::File(self.files.len()));
+            }
+            self.files.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Writes the manifest and ends the archive.
+    ///
+    /// # Errors
+    /// See [`Packing::start`]; without a core [`PackError::Core`].
+    pub fn finish(mut self, head: &ManifestHead) -> Result<Packed, PackError> {
+        let Some(mut core) = self.core else {
+            return Err(PackError::Core(io::ErrorKind::NotFound.into()));
+        };
+        for hashed in self.hashed {
+            let digest = self.packer.next_digest()?;
+            match hashed {
+                Hashed::Core => core.sha256 = digest,
+                Hashed::File(at) => self.files[at].sha256 = Some(digest),
+            }
+        }
+        let mut manifest = Manifest::new(head, core, self.files);
+        if self.unreadable > 0 {
+            manifest.notes.push(format!(
+                "{} bytes of the core could not be read and are zeros in it.",
+                self.unreadable
+            ));
+        }
+        self.packer.finish(manifest, self.unreadable)
+    }
 }
 
 struct Packer<'a, W: Write> {
@@ -204,23 +294,7 @@ impl<W: Write> Packer<'_, W> {
         Ok(self.content(&elf.file, size, Loss::Zeros)?.wrong)
     }
 
-    fn finish(
-        mut self,
-        job: &PackJob<'_>,
-        mut core: CoreEntry,
-        mut files: Vec<FileEntry>,
-    ) -> Result<Packed, PackError> {
-        core.sha256 = self.next_digest()?;
-        for file in files.iter_mut().filter(|file| file.included) {
-            file.sha256 = Some(self.next_digest()?);
-        }
-        let unreadable = job.core.unreadable();
-        let mut manifest = Manifest::new(&job.manifest, core, files);
-        if unreadable > 0 {
-            manifest.notes.push(format!(
-                "{unreadable} bytes of the core could not be read and are zeros in it."
-            ));
-        }
+    fn finish(mut self, manifest: Manifest, unreadable: u64) -> Result<Packed, PackError> {
         let mut text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| PackError::Output(io::Error::other(error)))?;
         text.push(b'\n');

@@ -32,8 +32,11 @@ fn main() {
         instead_of: None,
         watch: None,
         describe: Box::new(|method, time, names| format!("{method:?} {time} {names:?}")),
-        finish: Box::new(|mut core| {
-            if let Content::Live(live) = &core.content {
+        finish: Box::new(|core| {
+            if let Content::Dump(dump) = &core.content {
+                let path = dump.wait()?;
+                core.add_threads(&path).unwrap();
+            } else if let Content::Live(live) = &core.content {
                 let Output::Folder(folder) = &core.output else {
                     unreachable!()
                 };
@@ -53,7 +56,6 @@ fn main() {
                 out.set_len(live.size()).unwrap();
                 live.done();
             }
-            core.add_threads().unwrap();
             println!(
                 "{} threads by {:?}",
                 core.threads.count(),

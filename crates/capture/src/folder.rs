@@ -131,29 +131,6 @@ impl Folder {
         self.lock.as_ref().map(|lock| lock.as_fd())
     }
 
-    /// The one file that the kernel left here, whatever `core_pattern` named it, as `core`.
-    pub(crate) fn core(&self) -> io::Result<Option<PathBuf>> {
-        let Some(entry) = fs::read_dir(&self.path)?.next() else {
-            return Ok(None);
-        };
-        let found = entry?.path();
-        let core = self.path.join("core");
-        if found != core {
-            fs::rename(&found, &core)?;
-        }
-        fs::set_permissions(&core, fs::Permissions::from_mode(0o600))?;
-        Ok(Some(core))
-    }
-
-    /// Bytes and blocks of what lies here: grows as long as the kernel gets on.
-    pub(crate) fn progress(&self) -> u64 {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let sizes = entries.filter_map(|entry| entry.metadata().ok());
-        sizes
-            .map(|metadata| metadata.len() + metadata.blocks() * 512)
-            .sum()
-    }
-
     /// Gives the folder its final name. Returns the path of the core in it.
     pub fn publish(mut self) -> Result<PathBuf, Failure> {
         let mut name = self.title.name.clone();
@@ -201,7 +178,7 @@ impl Drop for Folder {
             // While the lock is still held, or a sweep would race with it.
             if fs::remove_dir_all(&self.path).is_err() {
                 // Listing a folder takes a descriptor, and none may be free; removing what is known takes none.
-                for name in ["core", "archive"] {
+                for name in ["core", ARCHIVE] {
                     let _ = fs::remove_file(self.path.join(name));
                 }
                 let _ = fs::remove_dir(&self.path);
@@ -224,6 +201,36 @@ fn cannot_exclude(errno: Errno) -> bool {
         errno,
         Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM
     )
+}
+
+/// The name of an archive in the working folder until it is published. No core_pattern in use gives such a one.
+pub const ARCHIVE: &str = "archive";
+
+/// The one file that the kernel left in a working folder, whatever `core_pattern` named it, as `core`.
+pub(crate) fn core_in(folder: &Path) -> io::Result<Option<PathBuf>> {
+    let mut found = None;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() != ARCHIVE {
+            found = Some(entry.path());
+        }
+    }
+    let Some(found) = found else { return Ok(None) };
+    let core = folder.join("core");
+    if found != core {
+        fs::rename(&found, &core)?;
+    }
+    fs::set_permissions(&core, fs::Permissions::from_mode(0o600))?;
+    Ok(Some(core))
+}
+
+/// Bytes and blocks of what lies in a working folder: grows as long as the kernel gets on.
+pub(crate) fn progress(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| entry.metadata().ok());
+    sizes
+        .map(|metadata| metadata.len() + metadata.blocks() * 512)
+        .sum()
 }
 
 fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
@@ -352,7 +359,7 @@ mod tests {
         let folder = Folder::create(root.path()).unwrap();
         let theirs = root.path().join(format!("{}.tar.gz", folder.title().name));
         fs::write(&theirs, "theirs").unwrap();
-        let file = folder.path().join("archive");
+        let file = folder.path().join(ARCHIVE);
         fs::write(&file, "ours").unwrap();
         let path = folder.publish_archive(&file, ".tar.gz").unwrap();
         assert_eq!(fs::read_to_string(theirs).unwrap(), "theirs");

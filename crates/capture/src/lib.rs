@@ -32,10 +32,10 @@ mod threads;
 
 pub use dontfork::prepare;
 pub use error::Failure;
-pub use folder::{Folder, Title};
+pub use folder::{ARCHIVE, Folder, Title};
 pub use image::{Part, Skipped, Wanted};
 pub use live::Live;
-pub use queue::{abort, begin, drain, end_all, end_all_of, is_kernels_own};
+pub use queue::{Dump, abort, begin, drain, end_all, end_all_of, is_kernels_own};
 pub use request::{
     Begun, Content, Describe, Done, Finish, Made, Method, Monitor, Outcome, Output, Progress,
     RawCore, Request, Target, Threads, Watch,

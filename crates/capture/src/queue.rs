@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nix::libc;
 
 use crate::cgroup::Groups;
-use crate::copy::{Copy, Ended, Role};
+use crate::copy::{Copy, Ended, Files, Role};
 use crate::dontfork;
 use crate::error::Failure;
 use crate::folder::{self, Folder, Title};
@@ -45,6 +45,8 @@ struct Capture {
     id: u64,
     owner: u64,
     directory: Option<PathBuf>,
+    /// The folder that the result is made in; it may be gone by now.
+    working: Option<PathBuf>,
     started: Instant,
     timeout: Duration,
     stall_timeout: Duration,
@@ -238,6 +240,10 @@ pub fn begin(
         }
         Output::Stream(_) => (Title::now(), Role::Read),
     };
+    let working = match &output {
+        Output::Folder(folder) => Some(folder.path().to_owned()),
+        Output::Stream(_) => None,
+    };
     let snapshot = Snapshot::take(role, request.all_threads)?;
     let pause = snapshot.pause;
 
@@ -253,6 +259,7 @@ pub fn begin(
         id: queue.last_id,
         owner: request.owner,
         directory,
+        working,
         started,
         timeout: request.timeout,
         stall_timeout: request.stall_timeout,
@@ -465,7 +472,6 @@ fn run(capture: &Capture) -> Result<Made, Failure> {
             state.describe.take(),
         )
     };
-    let given_up = || Failure::killed("was given up");
     let (Some(settled), Some(finish), Some(describe)) = (settled, finish, describe) else {
         return Err(given_up());
     };
@@ -482,7 +488,7 @@ fn run(capture: &Capture) -> Result<Made, Failure> {
             capture.step("laid out");
             Content::Live(live)
         }
-        Method::Kernel => Content::File(dump(capture, &settled)?),
+        Method::Kernel => Content::Dump(Dump::start(capture, settled.files)?),
     };
     let output = capture.state().output.take().ok_or_else(given_up)?;
     finish(RawCore {
@@ -502,30 +508,38 @@ fn run(capture: &Capture) -> Result<Made, Failure> {
     })
 }
 
-/// Lets the kernel dump the copy.
-fn dump(capture: &Capture, settled: &Settled) -> Result<PathBuf, Failure> {
-    // It may have waited in line for minutes.
-    plan::check_pattern_now()?;
-    capture.copy.go();
-    let ended = capture.copy.wait(settled.files.status.as_ref());
-    capture.step("dumped");
-    let state = capture.state();
-    if let Some((failure, _)) = &state.verdict {
-        return Err(failure.clone());
+/// The kernel at work on the core of a copy.
+pub struct Dump<'a> {
+    capture: &'a Capture,
+    files: Files,
+}
+
+impl<'a> Dump<'a> {
+    fn start(capture: &'a Capture, files: Files) -> Result<Dump<'a>, Failure> {
+        // It may have waited in line for minutes.
+        plan::check_pattern_now()?;
+        capture.copy.go();
+        Ok(Dump { capture, files })
     }
-    judge(capture, ended)?;
-    let Some(Output::Folder(folder)) = &state.output else {
-        return Err(Failure::killed("was given up"));
-    };
-    let core = folder
-        .core()
-        .map_err(|error| Failure::io(&error, "open", Some(folder.path())))?;
-    core.ok_or_else(|| {
-        let refused = settled.files.limits.clone();
-        plan::explain_short(folder.path(), 0)
-            .or(refused)
-            .unwrap_or_else(no_file)
-    })
+
+    /// Waits for its end, and gives the file: in the working folder, not yet verified.
+    pub fn wait(&self) -> Result<PathBuf, Failure> {
+        let capture = self.capture;
+        let ended = capture.copy.wait(self.files.status.as_ref());
+        capture.step("dumped");
+        if let Some((failure, _)) = &capture.state().verdict {
+            return Err(failure.clone());
+        }
+        judge(capture, ended)?;
+        let folder = capture.working.as_deref().ok_or_else(given_up)?;
+        let core =
+            folder::core_in(folder).map_err(|error| Failure::io(&error, "open", Some(folder)))?;
+        core.ok_or_else(|| {
+            plan::explain_short(folder, 0)
+                .or(self.files.limits.clone())
+                .unwrap_or_else(no_file)
+        })
+    }
 }
 
 /// Whether the copy ended as it should: by its own SIGSEGV.
@@ -549,6 +563,10 @@ fn judge(capture: &Capture, ended: Ended) -> Result<(), Failure> {
         ))),
         signal => Err(Failure::killed(&format!("was killed by signal {signal}"))),
     }
+}
+
+fn given_up() -> Failure {
+    Failure::killed("was given up")
 }
 
 fn internal() -> Failure {
@@ -657,10 +675,7 @@ fn look_at_running(capture: &Capture) {
         }
         return;
     }
-    let on_disk = match &state.output {
-        Some(Output::Folder(folder)) => folder.progress(),
-        _ => 0,
-    };
+    let on_disk = capture.working.as_deref().map_or(0, folder::progress);
     let written = capture.monitor.bytes.load(Ordering::Relaxed);
     let now = on_disk + written;
     if let Some(watch) = &capture.watch {

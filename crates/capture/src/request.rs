@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::image::{Skipped, Wanted};
 use crate::live::Live;
 use crate::notes::Thread;
 use crate::plan;
+use crate::queue::Dump;
 use crate::stream::Stream;
 use crate::threads::How;
 
@@ -111,7 +112,7 @@ pub struct RawCore<'a> {
     /// Why the kernel's way was passed by, where it was.
     pub passed_by: Option<Failure>,
     /// Where its bytes are.
-    pub content: Content,
+    pub content: Content<'a>,
     /// `/proc/PID/maps` of the copy.
     pub maps: Vec<u8>,
     /// Ranges that a whole core holds: V8's pages.
@@ -156,9 +157,9 @@ pub enum Output {
 }
 
 /// Where the bytes of a core are.
-pub enum Content {
-    /// In this file in the working folder, as the kernel wrote it.
-    File(PathBuf),
+pub enum Content<'a> {
+    /// In a file that the kernel is about to write.
+    Dump(Dump<'a>),
     /// In a copy that sleeps.
     Live(Live),
 }
@@ -166,15 +167,8 @@ pub enum Content {
 impl RawCore<'_> {
     /// Puts the other threads, and how the core was made, into a core that the kernel wrote. Verify it first. Where
     /// that fails the core is whole without, and the reason is given.
-    pub fn add_threads(&mut self) -> Result<(), io::Error> {
-        let Content::File(path) = &self.content else {
-            return Ok(());
-        };
-        let added = amend::add_notes(path, &self.threads.list, &self.threads.made_by);
-        if added.is_err() {
-            self.threads.list.truncate(1);
-        }
-        added
+    pub fn add_threads(&self, path: &Path) -> Result<(), io::Error> {
+        amend::add_notes(path, &self.threads.list, &self.threads.made_by)
     }
 
     /// Why a core of `size` bytes is shorter than its headers promise.
