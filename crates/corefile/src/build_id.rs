@@ -1,14 +1,14 @@
 //! The GNU build-id: the name under which a linker's output is found on symbol servers.
 
-use std::fs::File;
 use std::ops::Range;
 
 use goblin::elf::program_header::PT_NOTE;
 use goblin::elf::section_header::SHT_NOTE;
 
 use crate::CoreError;
-use crate::elf::{ElfHeaders, read_up_to};
+use crate::elf::ElfHeaders;
 use crate::notes::read_notes;
+use crate::source::{Source, read_up_to};
 
 const NT_GNU_BUILD_ID: u32 = 3;
 
@@ -28,7 +28,7 @@ const MAX_AREAS: usize = 64;
 /// # Errors
 /// [`CoreError::NotElf`], [`CoreError::Unsupported`], [`CoreError::Truncated`] and [`CoreError::Damaged`] when the
 /// headers or notes cannot be read, [`CoreError::Io`].
-pub fn build_id(file: &File) -> Result<Option<Vec<u8>>, CoreError> {
+pub fn build_id(file: &dyn Source) -> Result<Option<Vec<u8>>, CoreError> {
     let elf = ElfHeaders::read(file)?;
     let headers = elf.program_headers(file)?;
     let segments = headers
@@ -48,7 +48,7 @@ pub fn build_id(file: &File) -> Result<Option<Vec<u8>>, CoreError> {
 }
 
 fn first_id(
-    file: &File,
+    file: &dyn Source,
     areas: impl Iterator<Item = (u64, u64, u64)>,
 ) -> Result<Option<Vec<u8>>, CoreError> {
     for (start, size, align) in areas.take(MAX_AREAS) {
@@ -70,7 +70,7 @@ fn first_id(
     Ok(None)
 }
 
-fn content(file: &File, range: &Range<u64>) -> Result<Vec<u8>, CoreError> {
+fn content(file: &dyn Source, range: &Range<u64>) -> Result<Vec<u8>, CoreError> {
     let size = range.end - range.start;
     if size > MAX_BUILD_ID {
         return Err(CoreError::Damaged("the build-id is too long"));

@@ -1,14 +1,18 @@
 //! A core file: segments, notes, completeness, memory.
 
-use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 
 use goblin::elf::header::ET_CORE;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 
 use crate::CoreError;
-use crate::elf::{ElfHeaders, read_up_to};
+use crate::elf::ElfHeaders;
 use crate::notes::{Note, read_notes};
+use crate::source::{IntoSource, Source, read_up_to, read_vec};
+
+/// Longest note that is read: the list of files is by far the largest, and limited by `vm.max_map_count`.
+const MAX_NOTE: u64 = 256 << 20;
 
 /// A range of the dumped process's memory (`PT_LOAD`). The core holds its first `file_size` bytes, possibly none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +30,11 @@ pub struct Segment {
 }
 
 /// An open core file whose headers have been read and checked.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct CoreFile {
-    file: File,
+    source: Arc<dyn Source>,
+    machine: u16,
+    bits: u8,
     segments: Vec<Segment>,
     /// Note areas in the file with their alignment.
     note_areas: Vec<(Range<u64>, u64)>,
@@ -45,14 +51,15 @@ impl CoreFile {
     /// # Errors
     /// [`CoreError::NotElf`], [`CoreError::NotCore`], [`CoreError::Unsupported`], [`CoreError::Truncated`] when the
     /// headers are not all there, [`CoreError::Damaged`] when they are nonsense, [`CoreError::Io`].
-    pub fn open(file: File) -> Result<CoreFile, CoreError> {
-        let elf = ElfHeaders::read(&file)?;
+    pub fn open(source: impl IntoSource) -> Result<CoreFile, CoreError> {
+        let source = source.into_source()?;
+        let elf = ElfHeaders::read(&*source)?;
         if elf.header.e_type != ET_CORE {
             return Err(CoreError::NotCore {
                 e_type: elf.header.e_type,
             });
         }
-        let headers = elf.program_headers(&file)?;
+        let headers = elf.program_headers(&*source)?;
         let mut segments = Vec::new();
         let mut note_areas = Vec::new();
         let mut expected = 0;
@@ -88,7 +95,9 @@ impl CoreFile {
         }
         segments.sort_by_key(|segment| (segment.start, segment.end));
         Ok(CoreFile {
-            file,
+            machine: elf.header.e_machine,
+            bits: if elf.is_64() { 64 } else { 32 },
+            source,
             segments,
             note_areas,
             expected,
@@ -101,6 +110,46 @@ impl CoreFile {
         &self.segments
     }
 
+    /// The file's bytes.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// The processor (`e_machine`): 62 is x86_64, 183 is aarch64.
+    pub fn machine(&self) -> u16 {
+        self.machine
+    }
+
+    /// 64 or 32 (`EI_CLASS`).
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.len
+    }
+
+    /// The content of a note, at most 256 MiB of it.
+    ///
+    /// # Errors
+    /// [`CoreError::Damaged`] for a note that is larger, [`CoreError::Truncated`] for one that is cut off,
+    /// [`CoreError::Io`].
+    pub fn note_content(&self, note: &Note) -> Result<Vec<u8>, CoreError> {
+        let length = note.range.end.saturating_sub(note.range.start);
+        if length > MAX_NOTE {
+            return Err(CoreError::Damaged("a note is too long"));
+        }
+        let bytes = read_vec(&*self.source, note.range.start, length)?;
+        if (bytes.len() as u64) < length {
+            return Err(CoreError::Truncated {
+                expected: note.range.end,
+                actual: self.len,
+            });
+        }
+        Ok(bytes)
+    }
+
     /// All notes, in the file's order. Their content is not read.
     ///
     /// # Errors
@@ -109,7 +158,7 @@ impl CoreFile {
     pub fn notes(&self) -> Result<Vec<Note>, CoreError> {
         let mut notes = Vec::new();
         for (area, align) in &self.note_areas {
-            read_notes(&self.file, area.clone(), *align, &mut notes)?;
+            read_notes(&*self.source, area.clone(), *align, &mut notes)?;
         }
         Ok(notes)
     }
@@ -126,7 +175,7 @@ impl CoreFile {
     /// [`CoreError::Truncated`] when it is shorter, [`CoreError::Damaged`] when it has no memory or no notes,
     /// or notes that do not fit, [`CoreError::Io`].
     pub fn check_whole(&self) -> Result<(), CoreError> {
-        let actual = self.file.metadata().map_err(CoreError::Io)?.len();
+        let actual = self.len;
         if actual < self.expected {
             return Err(CoreError::Truncated {
                 expected: self.expected,
@@ -207,7 +256,7 @@ impl CoreFile {
             let left = usize::try_from(self.held(segment).end - at).unwrap_or(usize::MAX);
             let now = left.min(buf.len() - got);
             let from = segment.offset + (at - segment.start);
-            let read = read_up_to(&self.file, &mut buf[got..got + now], from)?;
+            let read = read_up_to(&*self.source, &mut buf[got..got + now], from)?;
             got += read;
             if read < now {
                 break;
@@ -220,10 +269,20 @@ impl CoreFile {
     }
 
     /// The addresses of a segment whose bytes are in the file.
-    fn held(&self, segment: &Segment) -> Range<u64> {
+    pub(crate) fn held(&self, segment: &Segment) -> Range<u64> {
         let size = segment
             .file_size
             .min(self.len.saturating_sub(segment.offset));
         segment.start..segment.start + size
+    }
+}
+
+impl std::fmt::Debug for CoreFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CoreFile")
+            .field("machine", &self.machine)
+            .field("len", &self.len)
+            .field("segments", &self.segments.len())
+            .finish_non_exhaustive()
     }
 }

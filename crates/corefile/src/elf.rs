@@ -1,15 +1,12 @@
 //! The tables at the start of an ELF file, read with bounds.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-
 use goblin::container::{Container, Ctx};
 use goblin::elf::header::{EI_CLASS, EI_DATA, ELFCLASS64, ELFDATA2LSB, ELFMAG, Header};
 use goblin::elf::program_header::ProgramHeader;
 use goblin::elf::section_header::SectionHeader;
 
 use crate::CoreError;
+use crate::source::{Source, read_up_to};
 
 /// Most program or section headers that are read. The kernel writes one program header per mapping, and
 /// `vm.max_map_count` is 65530 unless raised.
@@ -31,8 +28,8 @@ pub(crate) struct ElfHeaders {
 
 impl ElfHeaders {
     /// Reads and checks the ELF header at the start of `file`.
-    pub(crate) fn read(file: &File) -> Result<ElfHeaders, CoreError> {
-        let len = file.metadata().map_err(CoreError::Io)?.len();
+    pub(crate) fn read(file: &dyn Source) -> Result<ElfHeaders, CoreError> {
+        let len = file.len();
         let mut bytes = [0_u8; 64];
         let got = read_up_to(file, &mut bytes, 0)?;
         if got < ELFMAG.len() || got <= EI_DATA {
@@ -73,8 +70,16 @@ impl ElfHeaders {
         Ok(ElfHeaders { header, ctx, len })
     }
 
+    /// Whether its addresses have 64 bits.
+    pub(crate) fn is_64(&self) -> bool {
+        self.ctx.container == Container::Big
+    }
+
     /// All program headers, in the file's order; their number may be in the first section header (`PN_XNUM`).
-    pub(crate) fn program_headers(&self, file: &File) -> Result<Vec<ProgramHeader>, CoreError> {
+    pub(crate) fn program_headers(
+        &self,
+        file: &dyn Source,
+    ) -> Result<Vec<ProgramHeader>, CoreError> {
         let count = if self.header.e_phnum == PN_XNUM {
             let first = self.sections(file, 1)?;
             u64::from(first.first().map_or(0, |section| section.sh_info))
@@ -94,7 +99,10 @@ impl ElfHeaders {
     }
 
     /// All section headers; none when the file has none.
-    pub(crate) fn section_headers(&self, file: &File) -> Result<Vec<SectionHeader>, CoreError> {
+    pub(crate) fn section_headers(
+        &self,
+        file: &dyn Source,
+    ) -> Result<Vec<SectionHeader>, CoreError> {
         if self.header.e_shoff == 0 {
             return Ok(Vec::new());
         }
@@ -109,7 +117,7 @@ impl ElfHeaders {
         self.sections(file, count)
     }
 
-    fn sections(&self, file: &File, count: u64) -> Result<Vec<SectionHeader>, CoreError> {
+    fn sections(&self, file: &dyn Source, count: u64) -> Result<Vec<SectionHeader>, CoreError> {
         if self.header.e_shoff == 0 {
             return Err(CoreError::Damaged(
                 "the section header it refers to is absent",
@@ -129,7 +137,7 @@ impl ElfHeaders {
 
     fn table<T>(
         &self,
-        file: &File,
+        file: &dyn Source,
         table: Table,
         size: usize,
         parse: impl Fn(&[u8], usize) -> goblin::error::Result<Vec<T>>,
@@ -190,24 +198,4 @@ struct Table {
     start: u64,
     count: u64,
     entry: u16,
-}
-
-/// Reads at `offset` until `buf` is full or the file ends; gives the number of bytes read.
-pub(crate) fn read_up_to(file: &File, buf: &mut [u8], offset: u64) -> Result<usize, CoreError> {
-    let mut got = 0;
-    while got < buf.len() {
-        let Some(at) = offset
-            .checked_add(got as u64)
-            .filter(|&at| i64::try_from(at).is_ok())
-        else {
-            break;
-        };
-        match file.read_at(&mut buf[got..], at) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(CoreError::Io(error)),
-        }
-    }
-    Ok(got)
 }

@@ -1,8 +1,10 @@
 //! Reads ELF core files, and the build-id of ELF files.
 //!
-//! You give an open file; you get its segments and notes, whether it is as long as its own headers
-//! promise, which address ranges it lacks, and the bytes at an address. Only headers and notes are held
-//! in memory: a core of many gigabytes is never loaded or mapped, every read is a `pread`.
+//! You give an open file, or any [`Source`] of bytes; [`CoreFile`] gives its segments and notes, whether it is as long
+//! as its own headers promise, which address ranges it lacks, and the bytes at an address. With the feature `process`
+//! (the default), [`Process::open`] makes of it a dumped process: memory that the mapped files complete, modules,
+//! threads, symbols, backtraces. Only headers and notes are held in memory: a core of many gigabytes is never loaded
+//! or mapped, every read goes to the file.
 //!
 //! A core may come from anywhere, so every number in it is checked and every loop over it has a bound.
 //! Absent memory is an error ([`CoreError::Missing`]) and never reads as zeros.
@@ -21,15 +23,51 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+#[cfg(feature = "process")]
+mod about;
 mod build_id;
 mod core;
 mod elf;
 mod error;
+#[cfg(feature = "process")]
+mod image;
+#[cfg(feature = "process")]
+mod memory;
+#[cfg(feature = "process")]
+mod module;
 mod notes;
+#[cfg(feature = "process")]
+mod process;
+#[cfg(feature = "process")]
+mod registers;
 mod source;
+#[cfg(feature = "process")]
+mod sysroot;
+#[cfg(feature = "process")]
+mod thread;
+#[cfg(feature = "process")]
+mod unwind;
+#[cfg(feature = "process")]
+mod words;
 
+#[cfg(feature = "process")]
+pub use crate::about::{About, CaptureNote, MappedFile, Signal};
 pub use crate::build_id::build_id;
 pub use crate::core::{CoreFile, Segment};
 pub use crate::error::CoreError;
+#[cfg(feature = "process")]
+pub use crate::memory::{Backing, Memory, MemoryRange, Share};
+#[cfg(feature = "process")]
+pub use crate::module::{Module, ModuleKind};
 pub use crate::notes::Note;
-pub use crate::source::{FileSource, Source};
+#[cfg(feature = "process")]
+pub use crate::process::Process;
+#[cfg(feature = "process")]
+pub use crate::registers::{Arch, Registers};
+pub use crate::source::{FileSource, IntoSource, Source};
+#[cfg(feature = "process")]
+pub use crate::sysroot::{Check, FileProvider, Found, Mismatch, Sysroot};
+#[cfg(feature = "process")]
+pub use crate::thread::Thread;
+#[cfg(feature = "process")]
+pub use crate::unwind::{Backtrace, End, Frame, FrameTrust};

@@ -1,10 +1,9 @@
 //! ELF notes: named, typed records in a `PT_NOTE` segment or an `SHT_NOTE` section.
 
-use std::fs::File;
 use std::ops::Range;
 
 use crate::CoreError;
-use crate::elf::read_up_to;
+use crate::source::{Source, read_up_to};
 
 /// Most notes that are listed; a core has a handful per thread.
 const MAX_NOTES: usize = 1 << 20;
@@ -26,7 +25,7 @@ pub struct Note {
 /// Appends the notes in `area` of the file to `notes`. `align` is the segment's `p_align`: 8 pads to 8 bytes,
 /// anything else to 4.
 pub(crate) fn read_notes(
-    file: &File,
+    file: &dyn Source,
     area: Range<u64>,
     align: u64,
     notes: &mut Vec<Note>,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use crate::CoreError;
+
 /// Bytes that can be read at any offset, from any thread.
 ///
 /// The length does not change. Bytes that should be there and cannot be had are an error, never zeros and never an end.
@@ -72,6 +74,99 @@ impl Source for FileSource {
         }
         Ok(got)
     }
+}
+
+/// A file that somebody else keeps open, with the length that it has now.
+impl Source for File {
+    fn len(&self) -> u64 {
+        self.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        read_file_at(self, buf, offset)
+    }
+}
+
+impl Source for Vec<u8> {
+    fn len(&self) -> u64 {
+        self.as_slice().len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = self.get(from..).unwrap_or_default();
+        let n = bytes.len().min(buf.len());
+        buf[..n].copy_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+}
+
+/// What [`crate::CoreFile::open`] takes.
+pub trait IntoSource {
+    /// The source.
+    ///
+    /// # Errors
+    /// [`CoreError::Io`] when its length cannot be had.
+    fn into_source(self) -> Result<Arc<dyn Source>, CoreError>;
+}
+
+impl IntoSource for File {
+    fn into_source(self) -> Result<Arc<dyn Source>, CoreError> {
+        Ok(Arc::new(FileSource::new(self).map_err(CoreError::Io)?))
+    }
+}
+
+impl IntoSource for Vec<u8> {
+    fn into_source(self) -> Result<Arc<dyn Source>, CoreError> {
+        Ok(Arc::new(self))
+    }
+}
+
+impl IntoSource for Arc<dyn Source> {
+    fn into_source(self) -> Result<Arc<dyn Source>, CoreError> {
+        Ok(self)
+    }
+}
+
+/// Reads at `offset` until `buf` is full or the source ends; gives the number of bytes read.
+pub(crate) fn read_up_to(
+    source: &(impl Source + ?Sized),
+    buf: &mut [u8],
+    offset: u64,
+) -> Result<usize, CoreError> {
+    let mut got = 0;
+    while got < buf.len() {
+        let Some(at) = offset
+            .checked_add(got as u64)
+            .filter(|&at| i64::try_from(at).is_ok())
+        else {
+            break;
+        };
+        match source.read_at(at, &mut buf[got..]) {
+            Ok(0) => break,
+            // A source that claims to have read more than there was room for is not believed.
+            Ok(n) => got = (got + n).min(buf.len()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(CoreError::Io(error)),
+        }
+    }
+    Ok(got)
+}
+
+/// The `length` bytes at `offset`, or as many as there are.
+///
+/// The caller has bounded `length`; nothing is allocated for what lies behind the end of the source.
+pub(crate) fn read_vec(
+    source: &(impl Source + ?Sized),
+    offset: u64,
+    length: u64,
+) -> Result<Vec<u8>, CoreError> {
+    let length = length.min(source.len().saturating_sub(offset));
+    let mut bytes =
+        vec![0; usize::try_from(length).map_err(|_| CoreError::Damaged("too large to be read"))?];
+    let got = read_up_to(source, &mut bytes, offset)?;
+    bytes.truncate(got);
+    Ok(bytes)
 }
 
 #[cfg(unix)]

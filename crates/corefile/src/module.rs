@@ -1,0 +1,342 @@
+//! The executable and the libraries of the dumped process.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use crate::about::{About, MappedFile};
+use crate::image::Image;
+use crate::sysroot::{Found, Mismatch};
+use crate::{CoreError, Memory};
+
+const AT_PHDR: u64 = 3;
+const AT_BASE: u64 = 7;
+const AT_ENTRY: u64 = 9;
+const AT_EXECFN: u64 = 31;
+const AT_SYSINFO_EHDR: u64 = 33;
+
+const DT_DEBUG: u64 = 21;
+
+/// Most entries of a dynamic section that are read; linkers write about thirty.
+const MAX_DYNAMIC: usize = 4096;
+
+/// Most modules that a process is believed to have.
+const MAX_MODULES: usize = 1 << 16;
+
+/// Most namespaces of the dynamic linker; glibc has 16.
+const MAX_NAMESPACES: usize = 64;
+
+/// What a module is to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// The program.
+    Executable,
+    /// The dynamic linker, where the kernel loaded it (`AT_BASE`).
+    Interpreter,
+    /// A library or a `.node` addon.
+    Library,
+    /// What the kernel maps into every process; its image lies in the core.
+    Vdso,
+}
+
+/// An ELF file that the process had loaded.
+#[derive(Debug)]
+pub struct Module {
+    /// What it is.
+    pub kind: ModuleKind,
+    /// Its path as the core records it, without ` (deleted)`; `[vdso]` for the vdso. Empty where nothing tells it.
+    pub path: Vec<u8>,
+    /// Its name in the dynamic linker's list, where it is there: perhaps a relative path.
+    pub link_name: Option<Vec<u8>>,
+    /// Whether it was gone from the disk when the core was made.
+    pub deleted: bool,
+    /// From its first to behind its last segment.
+    pub range: Range<u64>,
+    /// What is mapped of its file: addresses, and the place in the file.
+    pub mapped: Vec<(Range<u64>, u64)>,
+    /// What must be added, modulo 2^64, to an address in the file (`st_value`) for the one in the process.
+    pub bias: u64,
+    /// The build-id as it lies in the dumped memory.
+    pub build_id: Option<Vec<u8>>,
+    /// The file, where one was found and believed.
+    pub file: Option<Found>,
+    /// Files that lay in the right place and are others.
+    pub mismatches: Vec<Mismatch>,
+    /// The headers as they lie in memory; `None` where the core lacks them.
+    pub(crate) image: Option<Image>,
+}
+
+impl Module {
+    /// Whether one of its segments holds this address. Modules lie within each other where one is mapped into a gap
+    /// of another.
+    pub fn contains(&self, address: u64) -> bool {
+        if !self.range.contains(&address) {
+            return false;
+        }
+        match &self.image {
+            Some(image) => image.load().any(|load| {
+                image
+                    .place(load)
+                    .is_some_and(|range| range.contains(&address))
+            }),
+            None => true,
+        }
+    }
+
+    /// The last part of the path.
+    pub fn name(&self) -> &[u8] {
+        self.path
+            .rsplit(|&byte| byte == b'/')
+            .next()
+            .unwrap_or_default()
+    }
+
+    fn new(kind: ModuleKind, path: &[u8], range: Range<u64>, image: Option<Image>) -> Module {
+        let plain = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        Module {
+            kind,
+            path: plain.to_vec(),
+            link_name: None,
+            deleted: plain.len() < path.len(),
+            range,
+            mapped: Vec::new(),
+            bias: image.as_ref().map_or(0, |image| image.bias),
+            build_id: None,
+            file: None,
+            mismatches: Vec::new(),
+            image,
+        }
+    }
+}
+
+/// All modules by address, from the list of mapped files, the kernel's auxiliary vector and the dynamic linker's list.
+pub(crate) fn modules(about: &About, memory: &Memory) -> Vec<Module> {
+    let mut modules = mapped(&about.files, memory);
+    from_auxiliary(about, memory, &mut modules);
+    from_linker(memory, &mut modules);
+    for module in &mut modules {
+        module.build_id = module
+            .image
+            .as_ref()
+            .and_then(|image| image.build_id_in_memory(memory));
+    }
+    modules.sort_by_key(|module| (module.range.start, module.range.end));
+    modules
+}
+
+/// The ELF images among the mapped files. One begins where the start of a file is mapped; it has all mappings of that file up
+/// to the next such.
+fn mapped(files: &[MappedFile], memory: &Memory) -> Vec<Module> {
+    let mut rows: Vec<&MappedFile> = files.iter().collect();
+    rows.sort_by_key(|row| row.range.start);
+    let mut modules: Vec<Module> = Vec::new();
+    let mut at = 0;
+    while at < rows.len() && modules.len() < MAX_MODULES {
+        let first = rows[at];
+        at += 1;
+        if first.offset != 0 {
+            continue;
+        }
+        let image = match Image::in_memory(memory, first.range.start) {
+            Ok(image) => Some(image),
+            // A file that is mapped but is none of ELF; or the core lacks the page: then the file may tell.
+            Err(CoreError::Missing { .. }) => None,
+            Err(_) => continue,
+        };
+        let end = match &image {
+            Some(image) => match image.range() {
+                Some(range) => range.end,
+                None => continue,
+            },
+            None => u64::MAX,
+        };
+        let mut pieces = vec![(first.range.clone(), 0)];
+        for row in &rows[at..] {
+            // Another file's mapping may lie in a gap.
+            if row.range.start >= end || (row.path == first.path && row.offset == 0) {
+                break;
+            }
+            if row.path == first.path {
+                pieces.push((row.range.clone(), row.offset));
+            } else if image.is_none() {
+                break;
+            }
+        }
+        let range = match &image {
+            // A file that somebody has mapped as data has its segments elsewhere.
+            Some(image) if !is_loaded(image, &pieces) => continue,
+            Some(image) => match image.range() {
+                Some(range) => range,
+                None => continue,
+            },
+            None if pieces.len() < 2 => continue,
+            None => first.range.start..pieces.last().map_or(first.range.end, |last| last.0.end),
+        };
+        let mut module = Module::new(ModuleKind::Library, &first.path, range, image);
+        if module.image.is_none() {
+            module.bias = first.range.start;
+        }
+        module.mapped = pieces;
+        modules.push(module);
+    }
+    modules
+}
+
+/// Whether every piece of code in the file lies where the headers want it.
+fn is_loaded(image: &Image, pieces: &[(Range<u64>, u64)]) -> bool {
+    image
+        .load()
+        .filter(|load| load.flags & 1 == 1 && load.file_size > 0)
+        .all(|load| {
+            let address = image.bias.wrapping_add(load.address);
+            pieces.iter().any(|(range, offset)| {
+                range.contains(&address)
+                    && offset.checked_add(address - range.start) == Some(load.offset)
+            })
+        })
+}
+
+/// What the kernel told the process: its program headers, entry point, interpreter and vdso.
+fn from_auxiliary(about: &About, memory: &Memory, modules: &mut Vec<Module>) {
+    if let Some(base) = about.auxiliary(AT_SYSINFO_EHDR)
+        && let Ok(image) = Image::in_memory(memory, base)
+        && let Some(range) = image.range()
+    {
+        modules.push(Module::new(ModuleKind::Vdso, b"[vdso]", range, Some(image)));
+    }
+    let named = |address: Option<u64>| address.filter(|&address| address != 0);
+    let entry = named(about.auxiliary(AT_PHDR)).or(named(about.auxiliary(AT_ENTRY)));
+    if let Some(address) = entry {
+        let known = modules
+            .iter_mut()
+            .find(|module| module.range.contains(&address));
+        match known {
+            Some(module) => module.kind = ModuleKind::Executable,
+            None => modules.extend(executable(about, memory, address)),
+        }
+    }
+    if let Some(base) = named(about.auxiliary(AT_BASE)) {
+        match modules
+            .iter_mut()
+            .find(|module| module.range.contains(&base))
+        {
+            Some(module) if module.kind == ModuleKind::Library => {
+                module.kind = ModuleKind::Interpreter;
+            }
+            Some(_) => {}
+            None => {
+                if let Ok(image) = Image::in_memory(memory, base)
+                    && let Some(range) = image.range()
+                {
+                    modules.push(Module::new(
+                        ModuleKind::Interpreter,
+                        b"",
+                        range,
+                        Some(image),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// The program, where no list of files names it: its headers lie in the page before its program headers.
+fn executable(about: &About, memory: &Memory, headers: u64) -> Option<Module> {
+    let image = Image::in_memory(memory, headers & !0xfff).ok()?;
+    let path = about
+        .auxiliary(AT_EXECFN)
+        .and_then(|address| memory.read_string(address, 4096).ok())
+        .unwrap_or_default();
+    Some(Module::new(
+        ModuleKind::Executable,
+        &path,
+        image.range()?,
+        Some(image),
+    ))
+}
+
+/// The dynamic linker's own list (`struct r_debug`, `struct link_map` of `link.h`), found by DT_DEBUG of the program.
+fn from_linker(memory: &Memory, modules: &mut Vec<Module>) {
+    let Some(dynamic) = modules
+        .iter()
+        .find(|module| module.kind == ModuleKind::Executable)
+        .and_then(|module| module.image.as_ref()?.dynamic())
+    else {
+        return;
+    };
+    let Some(mut debug) = dynamic_entry(memory, dynamic, DT_DEBUG) else {
+        return;
+    };
+    let mut seen = HashSet::new();
+    for _ in 0..MAX_NAMESPACES {
+        if debug == 0 || !seen.insert(debug) {
+            break;
+        }
+        let (Ok(version), Ok(first)) = (
+            memory.read_u32(debug),
+            memory.read_u64(debug.wrapping_add(8)),
+        ) else {
+            break;
+        };
+        let mut at = first;
+        while at != 0 && seen.len() < MAX_MODULES && seen.insert(at) {
+            let Ok(next) = link(memory, at, modules) else {
+                break;
+            };
+            at = next;
+        }
+        // r_debug_extended: what dlmopen made has lists of its own.
+        if version < 2 {
+            break;
+        }
+        debug = memory.read_u64(debug.wrapping_add(40)).unwrap_or(0);
+    }
+}
+
+/// Takes one entry in and gives the next.
+fn link(memory: &Memory, at: u64, modules: &mut Vec<Module>) -> Result<u64, CoreError> {
+    let word = |index: u64| memory.read_u64(at.wrapping_add(8 * index));
+    let (bias, name, dynamic, next) = (word(0)?, word(1)?, word(2)?, word(3)?);
+    let name = memory.read_string(name, 4096).unwrap_or_default();
+    let known = modules
+        .iter_mut()
+        .find(|module| module.range.contains(&dynamic));
+    match known {
+        Some(module) => {
+            if module.path.is_empty() {
+                module.path.clone_from(&name);
+            }
+            module.link_name = Some(name);
+        }
+        None => {
+            // Libraries begin at their bias; one that was prelinked does not, and is then in the list of files only.
+            if let Ok(image) = Image::in_memory(memory, bias)
+                && let Some(range) = image.range()
+                && range.contains(&dynamic)
+                && modules.len() < MAX_MODULES
+            {
+                let mut module = Module::new(ModuleKind::Library, &name, range, Some(image));
+                module.link_name = Some(name);
+                modules.push(module);
+            }
+        }
+    }
+    Ok(next)
+}
+
+/// The value of an entry of a dynamic section.
+pub(crate) fn dynamic_entry(memory: &Memory, section: Range<u64>, wanted: u64) -> Option<u64> {
+    for index in 0..MAX_DYNAMIC as u64 {
+        let at = section
+            .start
+            .checked_add(index * 16)
+            .filter(|at| *at < section.end)?;
+        let kind = memory.read_u64(at).ok()?;
+        if kind == wanted {
+            return memory.read_u64(at + 8).ok();
+        }
+        if kind == 0 {
+            return None;
+        }
+    }
+    None
+}

@@ -1,0 +1,170 @@
+//! A dumped process: memory, modules and threads of a core, with the files that belong to it.
+
+use crate::about::About;
+use crate::module::{Module, ModuleKind, modules};
+use crate::notes::Note;
+use crate::sysroot::{Sysroot, Wanted, file_headers};
+use crate::thread::{Thread, threads};
+use crate::{Arch, CoreError, CoreFile, Memory, Mismatch};
+
+/// A dumped process.
+pub struct Process {
+    /// The core.
+    pub core: CoreFile,
+    /// Its notes.
+    pub notes: Vec<Note>,
+    /// Who it was, and what befell it.
+    pub about: About,
+    /// The processor.
+    pub arch: Arch,
+    /// Its address space, with what the files fill in.
+    pub memory: Memory,
+    /// The executable and libraries, by address.
+    pub modules: Vec<Module>,
+    /// The threads; the one that died is the first.
+    pub threads: Vec<Thread>,
+    pub(crate) files: Sysroot,
+}
+
+impl Process {
+    /// Reads a core of x86_64 or aarch64: notes, modules, threads; and looks for the mapped files. Debug files and
+    /// symbols are looked for when they are asked for.
+    ///
+    /// # Errors
+    /// [`CoreError::Unsupported`] for another processor, [`CoreError::Io`], and what is wrong with the notes.
+    pub fn open(core: CoreFile, files: &Sysroot) -> Result<Process, CoreError> {
+        let arch = Arch::of(&core).ok_or(CoreError::Unsupported(
+            "only cores of x86_64 and aarch64 are read",
+        ))?;
+        let notes = core.notes()?;
+        let about = About::read(&core, &notes)?;
+        let mut threads = threads(&core, &notes)?;
+        name_threads(&about, &mut threads);
+        let ranges: Vec<_> = about.files.iter().map(|file| file.range.clone()).collect();
+        let mut memory = Memory::with_mappings(&core, &ranges);
+        let mut modules = modules(&about, &memory);
+        // A core without any written private memory (coredump_filter) says nothing about what was written: there the
+        // files would tell what the data were at the start.
+        let writable = core
+            .segments()
+            .iter()
+            .any(|segment| segment.flags & 2 != 0 && segment.file_size > 0);
+        for module in &mut modules {
+            find_file(module, files);
+            if let Some(found) = &module.file {
+                memory.fill(&found.path, &found.source, &module.mapped, writable);
+            }
+        }
+        Ok(Process {
+            core,
+            notes,
+            about,
+            arch,
+            memory,
+            modules,
+            threads,
+            files: files.clone(),
+        })
+    }
+
+    /// The module that has a segment at this address.
+    pub fn module_at(&self, address: u64) -> Option<&Module> {
+        self.module_index(address).map(|index| &self.modules[index])
+    }
+
+    /// Its place in [`Process::modules`].
+    pub fn module_index(&self, address: u64) -> Option<usize> {
+        let upto = self
+            .modules
+            .partition_point(|module| module.range.start <= address);
+        // Nearly always the last one that begins before the address; a few may lie within each other.
+        (0..upto)
+            .rev()
+            .take(64)
+            .find(|&index| self.modules[index].contains(address))
+    }
+
+    /// The program.
+    pub fn executable(&self) -> Option<&Module> {
+        self.modules
+            .iter()
+            .find(|module| module.kind == ModuleKind::Executable)
+    }
+
+    /// Files that lay in the right place and are others than those that were mapped.
+    pub fn mismatches(&self) -> impl Iterator<Item = &Mismatch> {
+        self.modules.iter().flat_map(|module| &module.mismatches)
+    }
+
+    /// Where its files are looked for.
+    pub fn sysroot(&self) -> &Sysroot {
+        &self.files
+    }
+}
+
+fn name_threads(about: &About, threads: &mut [Thread]) {
+    for thread in threads {
+        let noted = about.capture.as_ref().and_then(|capture| {
+            let (_, name) = capture
+                .threads
+                .iter()
+                .find(|(tid, _)| *tid == i64::from(thread.tid))?;
+            Some(name.clone().into_bytes())
+        });
+        // The kernel writes the name of the group's leader, which is the thread with the process's id.
+        let leader = || {
+            (about.pid == Some(thread.tid) && !about.name.is_empty()).then(|| about.name.clone())
+        };
+        thread.name = noted.or_else(leader);
+    }
+}
+
+/// Looks for the module's file. Where the core lacks the module's headers, the file's are taken.
+fn find_file(module: &mut Module, files: &Sysroot) {
+    if module.kind == ModuleKind::Vdso {
+        return;
+    }
+    let wanted = Wanted {
+        path: &module.path,
+        build_id: module.build_id.as_deref(),
+        headers: module.image.as_ref().map(|image| image.bytes.as_slice()),
+        is_executable: module.kind == ModuleKind::Executable,
+    };
+    module.file = files.find(&wanted, &mut module.mismatches);
+    if module.image.is_none()
+        && let Some(found) = &module.file
+        && let Ok(mut image) = file_headers(&*found.source)
+    {
+        let first = image
+            .load()
+            .find(|load| load.offset == 0)
+            .map_or(0, |load| load.address);
+        image.bias = module.range.start.wrapping_sub(first);
+        module.bias = image.bias;
+        module.image = Some(image);
+    }
+    if module.mapped.is_empty()
+        && module.file.is_some()
+        && let Some(image) = &module.image
+    {
+        // No list of files: the headers say what was mapped.
+        module.mapped = image
+            .load()
+            .filter(|load| load.file_size > 0)
+            .filter_map(|load| {
+                let start = image.bias.wrapping_add(load.address);
+                Some((start..start.checked_add(load.file_size)?, load.offset))
+            })
+            .collect();
+    }
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process")
+            .field("arch", &self.arch)
+            .field("modules", &self.modules.len())
+            .field("threads", &self.threads.len())
+            .finish_non_exhaustive()
+    }
+}
