@@ -16,10 +16,10 @@ export interface CaptureOptions {
   /** The most it may take without a byte of progress, in milliseconds; default 60 seconds. Then: `ERR_CORE_TIMEOUT`. */
   stallTimeout?: number
   /**
-   * How the copy of this process becomes a core. `kernel` (the default): it crashes, and the kernel dumps it. `direct`: it
-   * sleeps, and this process reads it; that needs no core file from the kernel, no room for one, and takes less time. `auto`:
-   * by the kernel where that will surely leave a whole file, else directly. The environment variable `STILLCORE_METHOD`
-   * sets another default.
+   * How the copy of this process becomes a core. `kernel`: it crashes, and the kernel dumps it. `direct`: it sleeps, and
+   * this process reads it; that needs no core file from the kernel, no room for one, and takes less time. `auto` (the
+   * default): by the kernel where that will surely leave a whole file, else directly; also directly where `maxSize` or
+   * `include.dontDump` asks for what the kernel cannot do. The environment variable `STILLCORE_METHOD` sets another default.
    */
   method?: 'auto' | 'kernel' | 'direct'
   /** Whose registers are in the core; default `all`. `calling` leaves the other threads alone (no ptrace). */
@@ -30,15 +30,16 @@ export interface CaptureOptions {
   level?: number
   /** Threads that compress; default as many as the CPUs that this process may use, at most 8. */
   compressionThreads?: number
-  /** For the direct way. */
+  /** What more of the memory. */
   include?: {
-    /** Also the pages that are the same in a mapped file; the archive holds the ELF files anyway. Default false. */
+    /** Also the pages that are the same in a mapped file; the archive holds the ELF files anyway. Default false; the kernel
+     * writes them always. */
     files?: boolean
-    /** Also what is marked MADV_DONTDUMP, such as OpenSSL's secure heap. Default false. */
+    /** Also what is marked MADV_DONTDUMP, such as OpenSSL's secure heap. Default false. Not by the kernel. */
     dontDump?: boolean
   }
   /**
-   * For the direct way: the most bytes the core may have. What matters least is left out, and listed: large buffers
+   * The most bytes the core may have; not by the kernel. What matters least is left out, and listed: large buffers
    * first, then other native memory, then V8's heap; never stacks.
    */
   maxSize?: number

@@ -99,7 +99,7 @@ function checkOptions(options) {
     checked[name] = value
   }
   checked.what = oneOf(options, 'what', ['core', 'archive'], 'archive')
-  checked.method = oneOf({ method: options.method ?? (process.env.STILLCORE_METHOD || undefined) }, 'method', METHODS, 'kernel')
+  checked.method = oneOf({ method: options.method ?? (process.env.STILLCORE_METHOD || undefined) }, 'method', METHODS, 'auto')
   checked.threads = oneOf(options, 'threads', ['all', 'calling'], 'all')
   checked.compression = oneOf(options, 'compression', Object.keys(LEVELS), 'gzip')
   const [least, most] = LEVELS[checked.compression]
@@ -109,6 +109,12 @@ function checkOptions(options) {
   const { include = {}, onProgress } = options
   if (include === null || typeof include !== 'object') throw invalid('TYPE', 'options.include', 'an object', include)
   checked.include = { files: boolean(include, 'files'), dontDump: boolean(include, 'dontDump') }
+  // What the kernel cannot do: it writes everything, but for what is marked MADV_DONTDUMP.
+  const beyond = checked.maxSize > 0 ? 'maxSize' : checked.include.dontDump ? 'include.dontDump' : undefined
+  if (beyond !== undefined && checked.method === 'kernel') {
+    throw invalid('VALUE', `options.${beyond}`, "left out with method 'kernel': the kernel writes all, but for MADV_DONTDUMP memory", checked.maxSize || true)
+  }
+  if (beyond !== undefined) checked.method = 'direct'
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw invalid('TYPE', 'options.onProgress', 'a function', onProgress)
   }

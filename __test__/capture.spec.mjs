@@ -215,6 +215,7 @@ test('wrong arguments', async (t) => {
     [{ compression: 'zstd', level: 23 }, 'VALUE', 'options.level'], [{ compression: 'none', level: 1 }, 'VALUE', 'options.level'],
     [{ compressionThreads: 0 }, 'VALUE', 'options.compressionThreads'], [{ compressionThreads: 1.5 }, 'VALUE', 'options.compressionThreads'],
     [{ maxSize: 0 }, 'VALUE', 'options.maxSize'], [{ maxSize: NaN }, 'VALUE', 'options.maxSize'], [{ maxSize: '1g' }, 'TYPE', 'options.maxSize'],
+    [{ method: 'kernel', maxSize: 1 }, 'VALUE', 'options.maxSize'], [{ method: 'kernel', include: { dontDump: true } }, 'VALUE', 'options.include.dontDump'],
     [{ include: true }, 'TYPE', 'options.include'], [{ include: { files: 1 } }, 'TYPE', 'options.include.files'], [{ include: { dontDump: 'yes' } }, 'TYPE', 'options.include.dontDump'],
     [{ onProgress: true }, 'TYPE', 'options.onProgress'], [[], 'TYPE', 'options'], [null, 'TYPE', 'options'],
   ];

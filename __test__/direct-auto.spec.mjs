@@ -51,6 +51,16 @@ for (const [who, options] of [
   });
 }
 
+test('auto is the default; what the kernel cannot do is done directly', { skip: noKernelWay }, async (t) => {
+  const directory = temporaryFolder(t);
+  const subject = await startSubject(t, 24, { env: { STILLCORE_METHOD: '' } });
+  await mustCapture(subject, directory, { method: 'kernel', fallback: undefined });
+  await mustCapture(subject, directory, direct, { maxSize: 1 << 30 });
+  await mustCapture(subject, directory, direct, { include: { dontDump: true } });
+  execFileSync('prlimit', ['--pid', String(subject.pid), '--core=0:0']);
+  await mustCapture(subject, directory, direct);
+});
+
 test('STILLCORE_METHOD says the default, the option has the last word', async (t) => {
   const directory = temporaryFolder(t);
   const subject = await startSubject(t, 20, { prlimit: { core: '0:0' }, env: { STILLCORE_METHOD: 'kernel' } });
