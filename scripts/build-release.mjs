@@ -1,4 +1,4 @@
-// npm run build:release: the addons as they are published, in npm/<platform>/.
+// npm run build:release: the addons and the command lines as they are published, in npm/<platform>/ and npm/cli-<platform>/.
 //
 // A binary linked on a new Linux needs that Linux's glibc, newer than what Node itself asks for (2.28). So the
 // published ones are linked by zig, which brings the symbol lists of every glibc and can be told which to link against.
@@ -6,10 +6,11 @@
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, join, relative } from 'node:path';
 import { compareVersions, requirements } from './elf.mjs';
-import { cache, Failure, findCargo, isProgram, main, manifest, output, placeFile, platforms, root, run, targetDirectory, works } from './workspace.mjs';
+import { cache, command, commands, Failure, findCargo, isProgram, main, manifest, output, placeFile, platforms, root, run, targetDirectory, works } from './workspace.mjs';
 
 export const GLIBC = '2.28';
 const MAX_SIZE = 1_500_000;
+const MAX_COMMAND_SIZE = 15_000_000;
 const TOOLS = ['cargo-zigbuild==0.24.0', 'ziglang==0.17.1'];
 // What every glibc system that runs Node has. Anything else would be a library that users must install.
 const LIBRARIES = /^(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux-[\w-]+)\.so\.\d+$/;
@@ -17,30 +18,34 @@ const LIBRARIES = /^(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux-[\w-]+)\
 /** The tools cannot be had here: no Python, or no way to PyPI. */
 export class NoToolchain extends Failure {}
 
-/** Builds and checks the addon of each published platform; gives what was found out about each. */
+/** Builds and checks the addon and the command of each published platform; gives what was found out about each. */
 export function buildRelease({ quiet = false } = {}) {
   if (!findCargo()) throw new Failure('Building stillcore needs Rust (cargo was not found in PATH): install it with rustup, then run this again.');
   const env = toolchain();
-  return platforms.map((platform) => {
+  const build = (platform, crate, file, most) => {
     const start = quiet ? output : run;
-    start('cargo', ['zigbuild', '--release', '--locked', '--package', manifest.name, '--target', `${platform.target}.${GLIBC}`], { env });
-    const built = join(targetDirectory(), platform.target, 'release', `lib${manifest.napi.binaryName}.so`);
-    const found = check(built);
+    start('cargo', ['zigbuild', '--release', '--locked', '--package', crate, '--target', `${platform.target}.${GLIBC}`], { env });
+    const built = join(targetDirectory(), platform.target, 'release', file);
+    const found = check(built, most);
     const path = join(platform.folder, platform.binary);
     placeFile(built, path);
     return { ...platform, ...found, path };
-  });
+  };
+  return [
+    ...platforms.map((platform) => build(platform, manifest.name, `lib${manifest.napi.binaryName}.so`, MAX_SIZE)),
+    ...commands.map((platform) => build(platform, command.crate, platform.binary, MAX_COMMAND_SIZE)),
+  ];
 }
 
-/** Throws a Failure unless the addon loads wherever Node does and is small; gives its size and what it needs. */
-export function check(path) {
+/** Throws a Failure unless the file runs wherever Node does and is small; gives its size and what it needs. */
+export function check(path, most = MAX_SIZE) {
   const { glibc, libraries } = requirements(path);
   const { size } = statSync(path);
   const foreign = libraries.filter((library) => !LIBRARIES.test(library));
   if (!glibc) throw new Failure(`${path}: names no glibc version at all; it cannot have been read rightly`);
   if (compareVersions(glibc, GLIBC) > 0) throw new Failure(`${path}: needs glibc ${glibc}, and may need at most ${GLIBC}`);
   if (foreign.length) throw new Failure(`${path}: needs ${foreign.join(', ')}`);
-  if (size > MAX_SIZE) throw new Failure(`${path}: has ${size} bytes, and may have at most ${MAX_SIZE}`);
+  if (size > most) throw new Failure(`${path}: has ${size} bytes, and may have at most ${most}`);
   return { size, glibc, libraries };
 }
 

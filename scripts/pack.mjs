@@ -7,21 +7,24 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeF
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import { buildRelease } from './build-release.mjs';
-import { cache, Failure, isProgram, main, manifest, npm, platforms, readJson, root } from './workspace.mjs';
+import { cache, command, commands, Failure, isProgram, main, manifest, npm, platforms, readJson, root } from './workspace.mjs';
 
 /**
- * Packs the main package, and one for each platform that has a binary, into `folder`; gives the tarballs' paths.
- * `binaries` says where those are: { 'stillcore-linux-x64-gnu': path }.
+ * Packs the addon's and the command's main packages, and one of each for every platform that has a binary, into
+ * `folder`; gives the tarballs' paths. `binaries` says where those are: { 'stillcore-linux-x64-gnu': path }.
  */
 export function pack(folder, binaries) {
   const staging = mkdtempSync(join(tmpdir(), 'stillcore-pack-'));
+  const packPlatforms = (all) => all
+    .filter((platform) => binaries[platform.package])
+    .map((platform) => packFolder(stagePlatform(join(staging, platform.name), platform, binaries[platform.package]), folder));
   try {
     mkdirSync(folder, { recursive: true });
     return {
       main: packFolder(stageMain(join(staging, 'main')), folder),
-      platforms: platforms
-        .filter((platform) => binaries[platform.package])
-        .map((platform) => packFolder(stagePlatform(join(staging, platform.name), platform, binaries[platform.package]), folder)),
+      platforms: packPlatforms(platforms),
+      command: packFolder(stageCommand(join(staging, 'cli')), folder),
+      commands: packPlatforms(commands),
     };
   } finally {
     rmSync(staging, { recursive: true, force: true });
@@ -39,9 +42,20 @@ function stageMain(folder) {
   return writeManifest(folder, published);
 }
 
+function stageCommand(folder) {
+  const published = readJson(join(command.folder, 'package.json'));
+  if (published.version !== manifest.version) throw new Failure(`npm/cli/package.json: "version" must be ${manifest.version}`);
+  published.optionalDependencies = Object.fromEntries(commands.map((platform) => [platform.package, manifest.version]));
+  cpSync(command.folder, folder, { recursive: true });
+  for (const name of readdirSync(root).filter((one) => one.startsWith('LICENSE-'))) cpSync(join(root, name), join(folder, name));
+  return writeManifest(folder, published);
+}
+
 function stagePlatform(folder, platform, binary) {
   const published = readJson(join(platform.folder, 'package.json'));
-  const expected = { name: platform.package, version: manifest.version, main: platform.binary };
+  const expected = { name: platform.package, version: manifest.version };
+  // A command is run, not loaded.
+  if (platform.binary.endsWith('.node')) expected.main = platform.binary;
   for (const [field, value] of Object.entries(expected)) {
     if (published[field] !== value) throw new Failure(`npm/${platform.name}/package.json: "${field}" is ${published[field]}, and must be ${value}`);
   }
@@ -57,8 +71,10 @@ function writeManifest(folder, published) {
 }
 
 function packFolder(folder, destination) {
-  const { name, version, main: entry } = readJson(join(folder, 'package.json'));
-  if (!existsSync(join(folder, entry))) throw new Failure(`${name}: ${entry} is missing`);
+  const { name, version, main: entry, bin = {}, files } = readJson(join(folder, 'package.json'));
+  for (const file of [entry, ...Object.values(bin), ...files.filter((pattern) => !pattern.includes('*'))]) {
+    if (file && !existsSync(join(folder, file))) throw new Failure(`${name}: ${file} is missing`);
+  }
   npm(['pack', '--ignore-scripts', '--silent', '--pack-destination', destination], { cwd: folder, stdio: 'pipe', encoding: 'utf8' });
   return join(destination, `${name}-${version}.tgz`);
 }
@@ -73,6 +89,6 @@ if (isProgram(import.meta.url)) {
     const folder = resolve(process.argv[2] ?? join(cache, 'packages'));
     const built = buildRelease();
     const packed = pack(folder, Object.fromEntries(built.map((one) => [one.package, one.path])));
-    for (const tarball of [...packed.platforms, packed.main]) console.log(relative(process.cwd(), tarball));
+    for (const tarball of [...packed.platforms, packed.main, ...packed.commands, packed.command]) console.log(relative(process.cwd(), tarball));
   });
 }

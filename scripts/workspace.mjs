@@ -25,6 +25,19 @@ export const platforms = manifest.napi.targets.map((target) => ({
   folder: join(root, 'npm', PLATFORMS[target].name),
 }));
 
+/** The command line, crates/cli: its packages are named alike. */
+export const command = { package: 'stillcore-cli', crate: 'stillcore-cli', folder: join(root, 'npm', 'cli') };
+
+export const commands = platforms.map(({ target, name, os, cpu }) => ({
+  target,
+  name: `cli-${name}`,
+  os,
+  cpu,
+  package: `${command.package}-${name}`,
+  binary: 'stillcore',
+  folder: join(root, 'npm', `cli-${name}`),
+})).filter(({ folder }) => existsSync(folder));
+
 /** A failure whose message is all there is to say: it is shown without a stack. */
 export class Failure extends Error {}
 
@@ -120,6 +133,13 @@ export function buildAddon() {
   const built = join(targetDirectory(), 'release', `lib${manifest.napi.binaryName}.so`);
   placeFile(built, join(root, host.binary));
   return join(root, host.binary);
+}
+
+/** Builds the command line of this machine, and gives the path of the binary. */
+export function buildCommand() {
+  if (!findCargo()) throw new Failure('Building stillcore needs Rust (cargo was not found in PATH): install it with rustup, then run this again.');
+  run('cargo', ['build', '--release', '--package', command.crate]);
+  return join(targetDirectory(), 'release', 'stillcore');
 }
 
 /** Copies beside the destination, then renames: a process that has the old addon mapped keeps it whole. */

@@ -11,6 +11,9 @@ pub mod escape;
 pub mod host;
 pub mod log;
 pub mod output;
+pub mod place;
+pub mod session;
+pub mod signal;
 pub mod size;
 pub mod table;
 

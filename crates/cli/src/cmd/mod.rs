@@ -2,7 +2,10 @@
 
 mod completions;
 mod doctor;
+mod info;
 mod memory;
+mod modules;
+mod threads;
 
 use clap::Subcommand;
 
@@ -13,6 +16,9 @@ use crate::output::{self, Answer};
 // Names as gdb, eu-stack and savedump made them known.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Info(info::Info),
+    Modules(modules::Modules),
+    Threads(threads::Threads),
     Memory(memory::Memory),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
@@ -22,6 +28,9 @@ pub enum Command {
 /// Runs the command that was asked for; gives the exit code.
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
+        Command::Info(info) => show(cli, info.run()?),
+        Command::Modules(modules) => show(cli, modules.run()?),
+        Command::Threads(threads) => show(cli, threads.run()?),
         Command::Memory(memory) => show(cli, memory.run()?),
         Command::Doctor(doctor) => show(cli, doctor.run()?),
         Command::Completions(completions) => completions.run(),
