@@ -1,5 +1,5 @@
 // What the clients of example/server.js notice: requests per second and p99, with captures running
-// one after the other through its admin route, and without. Then the same with one CPU.
+// one after the other through its admin route, and without: by either way. Then the same with one CPU.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { text } from 'node:stream/consumers'
@@ -13,8 +13,8 @@ import { medians, ms, times } from '../measure.mjs'
 const CONNECTIONS = 8
 
 export async function load({ quick, directory, log }) {
-  const settings = { megabytes: quick ? 100 : 1024, seconds: quick ? 2 : 6, rounds: quick ? 1 : 5, directory, log }
-  const rows = await measure(settings, 'all CPUs')
+  const settings = { megabytes: quick ? 100 : 1024, seconds: quick ? 2 : 6, rounds: quick ? 1 : 3, directory, log }
+  const rows = await both(settings, 'all CPUs')
   let group
   try {
     group = new OneCpu()
@@ -22,15 +22,21 @@ export async function load({ quick, directory, log }) {
     return [...rows, { what: 'one CPU', skipped: error.message }]
   }
   try {
-    return [...rows, ...(await measure(settings, 'one CPU', (pid) => group.add(pid)))]
+    return [...rows, ...(await both(settings, 'one CPU', (pid) => group.add(pid)))]
   } finally {
     await group.remove()
   }
 }
 
-async function measure({ megabytes, seconds, rounds, directory, log }, where, onSpawn) {
+async function both(settings, where, onSpawn) {
+  const rows = []
+  for (const method of ['direct', 'kernel']) rows.push(...(await measure(settings, `${where}, ${method}`, method, onSpawn)))
+  return rows
+}
+
+async function measure({ megabytes, seconds, rounds, directory, log }, where, method, onSpawn) {
   log(`${megabytes} MB of heap, ${where}`)
-  const service = await Service.start({ HEAP_MB: megabytes, STILLCORE_DIRECTORY: directory }, { node: process.env.NODE || process.execPath, onSpawn })
+  const service = await Service.start({ HEAP_MB: megabytes, STILLCORE_DIRECTORY: directory, STILLCORE_METHOD: method }, { node: process.env.NODE || process.execPath, onSpawn })
   try {
     await shoot(service.port, 1)
     const idle = []
