@@ -40,17 +40,14 @@ const killing = {
   'prctl:0=1': 'died before it was ready', // PR_SET_PDEATHSIG
   getppid: 'died before it was ready',
   fchdir: 'died before it was ready',
-  close_range: 'died before it was ready',
   sendmsg: 'died before it was ready',
-  setpriority: 'seccomp filter (SIGSYS)',
-  ioprio_set: 'seccomp filter (SIGSYS)',
   'kill:1=11': 'seccomp filter (SIGSYS)',
 };
 
 test('ERR_CORE_KILLED: a filter that kills takes the copy, never the service', { skip }, async (t) => {
   const directory = temporaryFolder(t);
   for (const [rule, what] of Object.entries(killing)) {
-    for (const action of ['KILL', ...(rule === 'ioprio_set' ? ['KILL_THREAD'] : [])]) {
+    for (const action of ['KILL', ...(rule === 'sendmsg' ? ['KILL_THREAD'] : [])]) {
       await t.test(`${rule}:${action}`, async (t) => {
         // The kernel dumps what is killed so, if it may.
         const cwd = temporaryFolder(t);

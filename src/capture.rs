@@ -306,8 +306,10 @@ pub fn begin(
                 .map_err(|error| Failure::new("ERR_CORE_INTERNAL", error.reason.clone()))
         } else {
             std::thread::Builder::new()
-                .name("stillcore-run".into())
-                .spawn(capture::drain)
+                .spawn(|| {
+                    capture::name_thread(c"stillcore-run");
+                    capture::drain();
+                })
                 .map(drop)
                 .map_err(|error| Failure::io(&error, "clone", None))
         }

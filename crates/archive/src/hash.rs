@@ -1,5 +1,6 @@
 //! SHA-256 in a thread of its own, beside the compression of the same blocks.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -37,16 +38,15 @@ pub(crate) struct HashThread {
 
 impl HashThread {
     /// Starts the thread. Where none can be started, the caller's thread hashes.
-    pub(crate) fn start(thread_start: fn()) -> HashThread {
+    pub(crate) fn start(thread_start: fn(&'static CStr)) -> HashThread {
         let (messages, queue) = mpsc::sync_channel(QUEUE);
         let (digest, digests) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, thread_digest) = (Arc::clone(&stop), digest.clone());
         let thread = std::thread::Builder::new()
-            .name("stillcore-hash".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || {
-                thread_start();
+                thread_start(c"stillcore-hash");
                 let mut sha = Sha256::new();
                 for message in queue {
                     apply(&mut sha, message, &thread_digest, &stopped);

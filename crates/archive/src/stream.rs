@@ -9,6 +9,7 @@
 //! Runs of zeros are not compressed at all: [`StreamWriter::zeros`] copies pieces prepared once.
 
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -44,7 +45,7 @@ pub struct PackOptions {
     /// Number of compressing threads; 0 compresses in the caller's. Where nothing is compressed there are none.
     pub threads: usize,
     /// Called at the start of each thread, to lower its priority for instance.
-    pub thread_start: fn(),
+    pub thread_start: fn(&'static CStr),
 }
 
 impl Default for PackOptions {
@@ -53,7 +54,7 @@ impl Default for PackOptions {
             compression: Compression::default(),
             level: None,
             threads: crate::default_threads(),
-            thread_start: || {},
+            thread_start: |_| {},
         }
     }
 }
@@ -501,10 +502,9 @@ impl Workers {
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new()
-                .name("stillcore-pack".to_owned())
                 .stack_size(256 * 1024)
                 .spawn(move || {
-                    (options.thread_start)();
+                    (options.thread_start)(c"stillcore-pack");
                     work(&queue, &options);
                 });
             // EAGAIN: a limit on processes or memory. Those that started are enough, even none.

@@ -278,7 +278,7 @@ fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
 #[test]
 fn dropping_it_unfinished_ends_its_threads() {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
-    let hook = || {
+    let hook = |_: &'static std::ffi::CStr| {
         assert_eq!(std::thread::current().name(), Some("stillcore-pack"));
         STARTED.fetch_add(1, Ordering::Relaxed);
     };
@@ -302,7 +302,7 @@ fn dropping_it_unfinished_ends_its_threads() {
 
 #[test]
 fn a_panic_in_a_thread_is_an_error() {
-    let hook = || panic!("on purpose");
+    let hook = |_: &'static std::ffi::CStr| panic!("on purpose");
     let mut gzip = StreamWriter::new(
         Vec::new(),
         &PackOptions {

@@ -7,7 +7,8 @@
 //!
 //! A rule names a system call, then what its arguments must be (`INDEX=VALUE`, or `INDEX&BITS`: any of them
 //! set; none: always), then what happens: an errno by name, `DONE` (answers 0, and does nothing),
-//! `KILL` (the whole process) or `KILL_THREAD`. Rules are tried in their order; what none matches is allowed.
+//! `KILL` (the whole process), `KILL_THREAD` or `ALLOW`. Rules are tried in their order; what none matches is allowed,
+//! unless the last rule is `OTHERS:KILL`. A system call may also be given by its number.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -19,9 +20,12 @@ const CALLS: &[(&str, c_long)] = &[
     ("close_range", libc::SYS_close_range),
     ("fchdir", libc::SYS_fchdir),
     ("fchmodat", libc::SYS_fchmodat),
+    ("fcntl", libc::SYS_fcntl),
+    ("flock", libc::SYS_flock),
     ("getppid", libc::SYS_getppid),
-    ("ioprio_set", libc::SYS_ioprio_set),
+    ("getsid", libc::SYS_getsid),
     ("ioctl", libc::SYS_ioctl),
+    ("ioprio_set", libc::SYS_ioprio_set),
     ("kill", libc::SYS_kill),
     ("madvise", libc::SYS_madvise),
     ("pidfd_send_signal", libc::SYS_pidfd_send_signal),
@@ -29,15 +33,22 @@ const CALLS: &[(&str, c_long)] = &[
     ("prlimit64", libc::SYS_prlimit64),
     ("process_vm_readv", libc::SYS_process_vm_readv),
     ("ptrace", libc::SYS_ptrace),
+    ("recvmsg", libc::SYS_recvmsg),
     ("renameat2", libc::SYS_renameat2),
     ("rt_sigaction", libc::SYS_rt_sigaction),
     ("rt_sigprocmask", libc::SYS_rt_sigprocmask),
     ("sendmsg", libc::SYS_sendmsg),
+    ("sendto", libc::SYS_sendto),
     ("setpriority", libc::SYS_setpriority),
     ("socketpair", libc::SYS_socketpair),
     ("userfaultfd", libc::SYS_userfaultfd),
     ("wait4", libc::SYS_wait4),
     ("waitid", libc::SYS_waitid),
+    // Not on aarch64, where libc makes them of others.
+    #[cfg(target_arch = "x86_64")]
+    ("getpgrp", libc::SYS_getpgrp),
+    #[cfg(target_arch = "x86_64")]
+    ("poll", libc::SYS_poll),
 ];
 
 const ERRNOS: &[(&str, i32)] = &[
@@ -64,7 +75,13 @@ fn main() -> ExitCode {
         eprintln!("usage: refuse RULE... -- COMMAND ARGUMENT...");
         return ExitCode::from(2);
     };
-    let (rules, command) = (&words[..at], &words[at + 1..]);
+    let (mut rules, command) = (&words[..at], &words[at + 1..]);
+    let mut others = libc::SECCOMP_RET_ALLOW;
+    if let Some((last, before)) = rules.split_last()
+        && last == "OTHERS:KILL"
+    {
+        (rules, others) = (before, libc::SECCOMP_RET_KILL_PROCESS);
+    }
     let mut program = vec![
         load(ARCHITECTURE),
         jump(libc::BPF_JEQ, ARCH, 1, 0),
@@ -79,7 +96,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program.push(answer(others));
     if let Err(error) = install(&mut program) {
         eprintln!("refuse: no filter could be installed: {error}");
         return ExitCode::from(3);
@@ -97,10 +114,12 @@ fn compile(rule: &str) -> Result<Vec<sock_filter>, String> {
     let (&name, rest) = parts.split_first().ok_or("empty")?;
     let (&action, conditions) = rest.split_last().ok_or("no action")?;
     let known = CALLS.iter().find(|(known, _)| *known == name);
-    let (_, number) = known.ok_or("no such system call in the list of this program")?;
+    let known = known.map(|(_, number)| *number as u32);
+    let number = known.or_else(|| name.parse().ok());
+    let number = number.ok_or("no such system call in the list of this program")?;
 
     // What each test needs to go on; else it jumps over the rest of the rule.
-    let mut tests = vec![(NUMBER, libc::BPF_JEQ, *number as u32)];
+    let mut tests = vec![(NUMBER, libc::BPF_JEQ, number)];
     for condition in conditions {
         let (sign, kind) = match condition.contains('&') {
             true => ('&', libc::BPF_JSET),
@@ -121,6 +140,7 @@ fn compile(rule: &str) -> Result<Vec<sock_filter>, String> {
     }
     program.push(answer(match action {
         "KILL" => libc::SECCOMP_RET_KILL_PROCESS,
+        "ALLOW" => libc::SECCOMP_RET_ALLOW,
         "KILL_THREAD" => libc::SECCOMP_RET_KILL_THREAD,
         errno => {
             let known = ERRNOS.iter().find(|(known, _)| *known == errno);

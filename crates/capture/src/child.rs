@@ -7,13 +7,19 @@
 
 use nix::libc::{self, c_int, c_long, c_void};
 
+use crate::proof::{self, Call};
+
 /// What the parent prepared for its copy.
 pub(crate) struct Orders {
     /// A probe only shows its list of mappings and waits to be killed.
     pub(crate) probe: bool,
+    /// From which call on a proof tries them all, before it goes on as a probe.
+    pub(crate) tries: Option<u8>,
+    /// Calls that kill, as [`crate::proof`] has them.
+    pub(crate) deadly: u32,
     /// The parent's pid, to find out whether it died before the death signal was set.
     pub(crate) parent: libc::pid_t,
-    /// The copy's end of the socket to its parent (SOCK_SEQPACKET).
+    /// The copy's end of the socket to its parent.
     pub(crate) socket: c_int,
     /// The working folder, open; -1 for a copy that will not be dumped.
     pub(crate) folder: c_int,
@@ -72,7 +78,13 @@ struct Control {
     files: [c_int; FILES],
 }
 
-unsafe fn call(number: c_long, a: usize, b: usize, c: usize, d: usize) -> Result<usize, i32> {
+pub(crate) unsafe fn call(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+) -> Result<usize, i32> {
     // SAFETY: the callers below pass pointers to live data of the kind each call wants.
     match unsafe { libc::syscall(number, a, b, c, d, 0usize) } {
         -1 => Err(errno()),
@@ -85,7 +97,7 @@ fn errno() -> i32 {
     unsafe { *libc::__errno_location() }
 }
 
-unsafe fn exit(status: c_int) -> ! {
+pub(crate) unsafe fn exit(status: c_int) -> ! {
     loop {
         // SAFETY: does not return.
         unsafe { libc::syscall(libc::SYS_exit_group, status) };
@@ -125,18 +137,20 @@ unsafe fn write_to(path: &core::ffi::CStr, text: &[u8]) {
 
 /// Closes everything but `keep`: an inherited socket would hold a client's connection open, an
 /// inherited listener its port, an inherited lock its file.
-unsafe fn close_all_but(keep: c_int) {
+unsafe fn close_all_but(keep: c_int, in_ranges: bool) {
     // SAFETY: integers only; the descriptors are the copy's own.
     unsafe {
-        let below = keep == 0 || call(libc::SYS_close_range, 0, keep as usize - 1, 0, 0).is_ok();
-        let above = call(
-            libc::SYS_close_range,
-            keep as usize + 1,
-            c_int::MAX as usize,
-            0,
-            0,
-        )
-        .is_ok();
+        let below = in_ranges
+            && (keep == 0 || call(libc::SYS_close_range, 0, keep as usize - 1, 0, 0).is_ok());
+        let above = below
+            && call(
+                libc::SYS_close_range,
+                keep as usize + 1,
+                c_int::MAX as usize,
+                0,
+                0,
+            )
+            .is_ok();
         if below && above {
             return;
         }
@@ -259,6 +273,14 @@ unsafe fn fail(orders: &Orders, step: Step, errno: i32) -> ! {
     }
 }
 
+/// The copy's disk accesses come after everybody else's.
+pub(crate) unsafe fn set_io_idle() -> Result<usize, i32> {
+    const IOPRIO_WHO_PROCESS: usize = 1;
+    const IOPRIO_IDLE: usize = 3 << 13;
+    // SAFETY: integers only.
+    unsafe { call(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE, 0) }
+}
+
 /// Sets a soft limit to nothing, or to all that the hard one allows.
 unsafe fn set_soft_limit(resource: c_int, raise: bool) -> Result<(), i32> {
     let mut limit = libc::rlimit64 {
@@ -295,6 +317,9 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
     unsafe {
         // Whoever kills it before its time (a seccomp filter) shall not leave a core where the service works.
         let _ = set_soft_limit(libc::RLIMIT_CORE as c_int, false);
+        if let Some(from) = orders.tries {
+            proof::try_all(orders, from);
+        }
         let _ = call(
             libc::SYS_prctl,
             libc::PR_SET_PDEATHSIG as usize,
@@ -314,7 +339,7 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
         {
             fail(orders, Step::Chdir, errno);
         }
-        close_all_but(orders.socket);
+        close_all_but(orders.socket, !Call::CloseRange.is_in(orders.deadly));
 
         let maps = match open(c"/proc/self/maps", libc::O_RDONLY | libc::O_CLOEXEC) {
             Ok(fd) => Some(fd),
@@ -359,10 +384,12 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
             bit += 1;
         }
         // Only now: until the report the parent's marks are off, and nobody should wait for us.
-        let _ = call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, 19, 0);
-        const IOPRIO_WHO_PROCESS: usize = 1;
-        const IOPRIO_IDLE: usize = 3 << 13;
-        let _ = call(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE, 0);
+        if !Call::SetPriority.is_in(orders.deadly) {
+            let _ = call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, 19, 0);
+        }
+        if !Call::IoprioSet.is_in(orders.deadly) {
+            let _ = set_io_idle();
+        }
 
         if !wait_for_go(orders.socket) {
             exit(3);

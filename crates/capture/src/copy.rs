@@ -8,14 +8,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::{self, pid_t};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::libc::{self, c_int, pid_t};
+use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
 use crate::child::{self, Orders};
 use crate::error::Failure;
+use crate::proof::{self, Call};
 use crate::registers::Registers;
 use crate::sys::{self, Cloned};
 
@@ -47,6 +48,9 @@ impl From<ForkError> for Failure {
 /// What a copy is made for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role<'a> {
+    /// To find out which system calls kill, from the one with this number on; of those before it these do. Then to
+    /// be a probe.
+    Proof { from: u8, deadly: u32 },
     /// To show which mappings a plain fork leaves out.
     Probe,
     /// To be dumped by the kernel into this folder.
@@ -87,18 +91,28 @@ impl Copy {
     pub(crate) fn fork(role: Role<'_>, registers: &mut Registers) -> Result<Copy, ForkError> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
-            SockType::SeqPacket,
+            // As libuv makes them for its children: no filter for Node objects to that.
+            SockType::Stream,
             None,
             SockFlag::SOCK_CLOEXEC,
         )
         .map_err(ForkError::Socketpair)?;
+        let is_proof = matches!(role, Role::Proof { .. });
         let orders = Orders {
-            probe: matches!(role, Role::Probe),
+            probe: is_proof || matches!(role, Role::Probe),
+            tries: match role {
+                Role::Proof { from, .. } => Some(from),
+                _ => None,
+            },
+            deadly: match role {
+                Role::Proof { deadly, .. } => deadly,
+                _ => proof::deadly(),
+            },
             parent: nix::unistd::getpid().as_raw(),
             socket: theirs.as_raw_fd(),
             folder: match role {
                 Role::Dumped(folder) => folder.as_raw_fd(),
-                Role::Probe | Role::Read => -1,
+                _ => -1,
             },
         };
         // A signal for the whole process group that came between birth and blocking would run Node's
@@ -107,7 +121,7 @@ impl Copy {
         registers.here();
         // SAFETY: on the child's side `live` follows at once: raw calls only, and it never returns.
         let cloned = unsafe {
-            match sys::clone_process() {
+            match sys::clone_process(is_proof) {
                 Ok(Cloned::Child) => child::live(&orders),
                 other => other,
             }
@@ -124,6 +138,34 @@ impl Copy {
         }
     }
 
+    /// Reads what a proof says, at most for `patience`: the number of the call that it died of, None when it lived
+    /// through all of them.
+    pub(crate) fn tried(&self, patience: Duration) -> Result<Option<u8>, Failure> {
+        let until = Instant::now() + patience;
+        let mut last = None;
+        let mut on: c_int = 1;
+        // SAFETY: one live int. As libuv does it for its own sockets.
+        unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::FIONBIO, &raw mut on) };
+        loop {
+            let mut said = [0];
+            match nix::unistd::read(&self.socket, &mut said) {
+                Ok(1) if said[0] == proof::ALL_TRIED => return Ok(None),
+                Ok(1) => last = Some(said[0]),
+                Ok(_) => {
+                    return last
+                        .map(Some)
+                        .ok_or_else(|| Failure::killed("died before it was ready"));
+                }
+                Err(Errno::EAGAIN) if Instant::now() > until => return Err(late(patience)),
+                // Neither `poll` nor `nanosleep` has been tried yet.
+                Err(Errno::EAGAIN | Errno::EINTR) => {
+                    std::thread::park_timeout(Duration::from_micros(50));
+                }
+                Err(errno) => return Err(Failure::system(errno, "read", None, "")),
+            }
+        }
+    }
+
     /// Waits for the copy to be ready, at most `patience`; `tick` is called about every 20 ms meanwhile.
     pub(crate) fn files(
         &self,
@@ -132,32 +174,25 @@ impl Copy {
     ) -> Result<Files, Failure> {
         let until = Instant::now() + patience;
         loop {
-            let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut waiting, PollTimeout::from(20u16)) {
-                Ok(0) | Err(Errno::EINTR) => {
-                    if Instant::now() > until {
-                        return Err(Failure::new(
-                            "ERR_CORE_TIMEOUT",
-                            format!(
-                                "The copy of this process was not ready after {} ms: this machine (or this \
-                                 container) gives it no processor time. Nothing is left on disk.",
-                                patience.as_millis()
-                            ),
-                        ));
-                    }
-                    tick();
-                }
-                Ok(_) => break,
-                Err(errno) => return Err(Failure::system(errno, "poll", None, "")),
+            let is_ready = sys::wait_for(self.socket.as_fd(), PollFlags::POLLIN, 20)
+                .map_err(|errno| Failure::system(errno, "poll", None, ""))?;
+            if is_ready && let Some(files) = self.receive()? {
+                return Ok(files);
             }
+            if Instant::now() > until {
+                return Err(late(patience));
+            }
+            tick();
         }
-        self.receive()
     }
 
-    fn receive(&self) -> Result<Files, Failure> {
+    /// None: nothing has come yet.
+    fn receive(&self) -> Result<Option<Files>, Failure> {
         let mut bytes = [0u8; size_of::<child::Report>()];
-        let received = sys::receive::<{ child::FILES }>(self.socket.as_fd(), &mut bytes)
-            .map_err(|errno| Failure::system(errno, "recvmsg", None, ""))?;
+        let received = match sys::receive::<{ child::FILES }>(self.socket.as_fd(), &mut bytes) {
+            Err(Errno::EAGAIN) => return Ok(None),
+            received => received.map_err(|errno| Failure::system(errno, "recvmsg", None, ""))?,
+        };
         if received.lost {
             return Err(Failure::io(&Errno::EMFILE.into(), "recvmsg", None));
         }
@@ -193,18 +228,23 @@ impl Copy {
                  over a socket is refused here (a seccomp filter?).",
             )
         })?;
-        Ok(Files {
+        Ok(Some(Files {
             maps,
             pagemap,
             mem,
             status,
             smaps,
             limits,
-        })
+        }))
     }
 
     /// Lets a ready copy raise its SIGSEGV.
     pub(crate) fn go(&self) {
+        if Call::SendTo.is_deadly() {
+            // All signals are blocked in the thread that calls this, SIGPIPE too.
+            let _ = nix::unistd::write(&self.socket, b"g");
+            return;
+        }
         // A copy that is dead already says so when it is waited for.
         let _ = nix::sys::socket::send(self.socket.as_raw_fd(), b"g", MsgFlags::MSG_NOSIGNAL);
     }
@@ -234,14 +274,18 @@ impl Copy {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::__WALL;
         // By pid: nobody else can have it as long as the copy is not reaped, and every kernel knows it.
         let id = || Id::Pid(Pid::from_raw(self.pid));
+        let by_id = !Call::WaitId.is_deadly();
         let ended = loop {
+            if !by_id {
+                break Err(Errno::EPERM);
+            }
             match waitid(id(), flags | WaitPidFlag::WNOWAIT) {
                 Err(Errno::EINTR) => {}
                 other => break other,
             }
         };
         let ended = match ended {
-            // Refused (a seccomp filter). The older call cannot leave it unreaped.
+            // Refused, or worse (a seccomp filter). The older call cannot leave it unreaped.
             Err(errno) if errno != Errno::ECHILD => self.wait_by_old_call(),
             done => done,
         };
@@ -251,7 +295,9 @@ impl Copy {
             .lock()
             .unwrap_or_else(|poison| poison.into_inner());
         if !*reaped {
-            let _ = waitid(id(), flags);
+            if by_id {
+                let _ = waitid(id(), flags);
+            }
             *reaped = true;
         }
         match ended {
@@ -280,8 +326,21 @@ impl Copy {
 
 impl Copy {
     fn wait_by_old_call(&self) -> nix::Result<WaitStatus> {
+        if Call::Wait4.is_deadly() {
+            return Err(Errno::EPERM);
+        }
+        self.wait_by(Some(WaitPidFlag::__WALL))
+    }
+
+    /// Ends and reaps a proof as libuv reaps what it started, where nothing else is allowed.
+    pub(crate) fn end_as_node_does(&self) {
+        self.kill();
+        let _ = self.wait_by(None);
+    }
+
+    fn wait_by(&self, flags: Option<WaitPidFlag>) -> nix::Result<WaitStatus> {
         loop {
-            match waitpid(Pid::from_raw(self.pid), Some(WaitPidFlag::__WALL)) {
+            match waitpid(Pid::from_raw(self.pid), flags) {
                 Err(Errno::EINTR) => {}
                 Ok(ended) => {
                     *self
@@ -307,6 +366,17 @@ impl Drop for Copy {
             self.wait(None);
         }
     }
+}
+
+fn late(patience: Duration) -> Failure {
+    Failure::new(
+        "ERR_CORE_TIMEOUT",
+        format!(
+            "The copy of this process was not ready after {} ms: this machine (or this container) gives it no \
+             processor time. Nothing is left on disk.",
+            patience.as_millis()
+        ),
+    )
 }
 
 fn fork_failed(error: &io::Error) -> Failure {

@@ -18,6 +18,7 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use nix::libc;
 
 use crate::error::Failure;
+use crate::proof::Call;
 
 /// Captures of this process, all threads and workers together.
 static SEQUENCE: AtomicU32 = AtomicU32::new(0);
@@ -233,8 +234,15 @@ pub(crate) fn progress(folder: &Path) -> u64 {
         .sum()
 }
 
+fn rename_no_replace(from: &Path, to: &Path) -> nix::Result<()> {
+    if Call::RenameNoReplace.is_deadly() {
+        return Err(Errno::ENOSYS);
+    }
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
+}
+
 fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+    match rename_no_replace(from, to) {
         Err(errno) if cannot_exclude(errno) => {
             // An empty folder of our own may be replaced; making it is what fails if the name is taken.
             DirBuilder::new().mode(0o700).create(to)?;
@@ -245,7 +253,7 @@ fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn rename_file(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+    match rename_no_replace(from, to) {
         Err(errno) if cannot_exclude(errno) => match fs::hard_link(from, to) {
             Ok(()) => Ok(()),
             Err(error) if is_taken(&error) => Err(error),

@@ -22,6 +22,7 @@ mod live;
 mod maps;
 mod notes;
 mod plan;
+mod proof;
 mod queue;
 mod registers;
 mod request;
@@ -41,5 +42,5 @@ pub use request::{
     RawCore, Request, Target, Threads, Watch,
 };
 pub use stream::{Stream, pipe};
-pub use sys::{background_thread, is_undumpable};
+pub use sys::{background_thread, is_undumpable, name_thread};
 pub use threads::How;

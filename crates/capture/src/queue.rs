@@ -23,6 +23,7 @@ use crate::folder::{self, Folder, Title};
 use crate::image::Wanted;
 use crate::live::Live;
 use crate::plan;
+use crate::proof;
 use crate::request::{
     Begun, Content, Describe, Done, Finish, Made, Method, Monitor, Outcome, Output, Progress,
     RawCore, Request, Target, Threads, Watch,
@@ -223,9 +224,11 @@ pub fn begin(
         Target::Directory(directory) => Some(directory.clone()),
         Target::Stream(_) => None,
     };
-    let (method, passed_by) = choose(request.method, directory.as_deref())?;
     let groups = Groups::of_this_process();
     check_memory(&groups)?;
+    // A filter that kills shall kill a child: before anything unusual is done here, and before anything is changed.
+    proof::ensure(directory.is_some())?;
+    let (method, passed_by) = choose(request.method, directory.as_deref())?;
     let output = match request.target {
         Target::Directory(directory) => Output::Folder(Folder::create(&directory)?),
         Target::Stream(stream) => Output::Stream(stream),
@@ -591,7 +594,6 @@ fn no_file() -> Failure {
 fn wake_keeper(queue: &mut Queue) -> io::Result<()> {
     if !queue.has_keeper {
         std::thread::Builder::new()
-            .name("stillcore-keep".into())
             .stack_size(256 << 10)
             .spawn(keep)?;
         queue.has_keeper = true;
@@ -600,6 +602,7 @@ fn wake_keeper(queue: &mut Queue) -> io::Result<()> {
 }
 
 fn keep() {
+    sys::name_thread(c"stillcore-keep");
     std::mem::forget(sys::SignalsBlocked::new());
     loop {
         let mut guard = queue();

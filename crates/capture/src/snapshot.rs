@@ -4,7 +4,6 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -14,14 +13,10 @@ use crate::dontfork::{self, Extent, MarksLock, Spans, Stirred};
 use crate::error::Failure;
 use crate::maps::{self, Mapping};
 use crate::notes::Thread;
-use crate::registers::Registers;
 use crate::threads::{self, Finished, Held, How};
 
 /// Descriptors that the forks take and that settling takes, with some for what threads of ours read meanwhile.
 const DESCRIPTORS: (usize, usize) = (8, 10);
-
-/// Whether a probe has come to its end here: then no filter of system calls kills the others.
-static PROVEN: AtomicBool = AtomicBool::new(false);
 
 /// How long a copy may take to become ready before it is given up.
 const READY: Duration = Duration::from_secs(10);
@@ -99,13 +94,6 @@ impl Snapshot {
         let lacking = |error| Failure::io(&error, "dup", None);
         let for_forks = reserve(DESCRIPTORS.0).map_err(lacking)?;
         let spare = reserve(DESCRIPTORS.1).map_err(lacking)?;
-        if !PROVEN.load(Ordering::Relaxed) && is_filtered() {
-            // One that is killed takes with it what only it knows: better before anything has been changed.
-            Copy::fork(Role::Probe, &mut Registers::default())
-                .map_err(Failure::from)?
-                .files(READY, &mut || ())?;
-        }
-        PROVEN.store(true, Ordering::Relaxed);
         drop(for_forks);
         let started = Instant::now();
         let known = if dontfork::smaps_is_cheaper() {
@@ -318,15 +306,6 @@ impl Unsettled {
     fn now(&self) -> Vec<Mapping> {
         maps::parse(&read_all(&self.own).unwrap_or_default())
     }
-}
-
-/// Whether a seccomp filter is in place.
-fn is_filtered() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| {
-        line.strip_prefix("Seccomp:")
-            .is_some_and(|mode| mode.trim() != "0")
-    })
 }
 
 fn read_all(mut file: &fs::File) -> std::io::Result<Vec<u8>> {

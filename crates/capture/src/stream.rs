@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
+use crate::proof::Call;
 use crate::request::Monitor;
+use crate::sys;
 
 /// The writing end of a pipe whose reader lives in JavaScript.
 #[derive(Debug)]
@@ -17,8 +19,6 @@ pub struct Stream(File);
 /// A pipe for an archive: the descriptor for the reader, and the writing end.
 pub fn pipe() -> io::Result<(OwnedFd, Stream)> {
     let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    // As much as an unprivileged process may have; fewer, larger pieces for the event loop.
-    let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20));
     Ok((reader, Stream(File::from(writer))))
 }
 
@@ -26,6 +26,10 @@ impl Stream {
     /// A writer that waits for the reader until the capture's verdict falls: a reader that takes nothing
     /// for the stall limit ends it.
     pub fn writer<'a>(&'a self, monitor: &'a Monitor) -> impl Write + 'a {
+        if !Call::PipeSize.is_deadly() {
+            // As much as an unprivileged process may have; fewer, larger pieces for the event loop.
+            let _ = fcntl(&self.0, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        }
         Patient {
             file: &self.0,
             monitor,
@@ -52,8 +56,7 @@ impl Write for Patient<'_> {
             if !self.monitor.advance(0) {
                 return Err(Errno::ECANCELED.into());
             }
-            let mut waiting = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
-            let _ = poll(&mut waiting, PollTimeout::from(100u16));
+            let _ = sys::wait_for(self.file.as_fd(), PollFlags::POLLOUT, 100);
         }
     }
 

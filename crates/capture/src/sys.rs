@@ -4,9 +4,13 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::proof::Call;
 
 /// How a raw [`clone_process`] came back.
 pub(crate) enum Cloned {
@@ -24,25 +28,41 @@ pub(crate) enum Cloned {
 /// Not `fork(3)`: glibc's wrapper runs atfork handlers, takes locks and rewrites the thread list, so
 /// that gdb shows a phantom thread in the copy's core. Exit signal 0: the copy's end raises no SIGCHLD,
 /// `waitpid(-1)` of libuv or of the application never sees it, and SIGCHLD set to SIG_IGN cannot reap it.
+/// `as_node_does`: by the flags of `fork(3)`, with SIGCHLD and all, for what may not be anything unusual.
 ///
 /// # Safety
 /// In the copy only the calling thread exists, and any lock may be held for ever by a thread that is
 /// not there: nothing but raw system calls on prepared data may follow on [`Cloned::Child`], up to `_exit`.
-pub(crate) unsafe fn clone_process() -> io::Result<Cloned> {
+pub(crate) unsafe fn clone_process(as_node_does: bool) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut pid = -1;
+    // Where its id is stored in the child, and cleared at its end: in memory of its own.
+    let mut tid: libc::pid_t = 0;
+    let tid = &raw mut tid;
+    let fork = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
     // A filter that knows the flags of its day refuses those that came later.
-    for flags in [libc::CLONE_PIDFD, 0] {
+    for (flags, is_wanted) in [
+        (fork, as_node_does),
+        (
+            libc::CLONE_PIDFD,
+            !as_node_does && !Call::ClonePidfd.is_deadly(),
+        ),
+        (0, !as_node_does && !Call::ClonePlain.is_deadly()),
+    ] {
+        if !is_wanted {
+            continue;
+        }
         // SAFETY: no CLONE_VM, so the copy has its own memory and may go on using this very stack; the
-        // third argument is where CLONE_PIDFD stores the descriptor (the same place on x86_64 and aarch64).
+        // third argument is where CLONE_PIDFD stores the descriptor (the same place on x86_64 and aarch64), and of
+        // the last two one is for the id, the other for a thread block that no flag asks for.
         pid = unsafe {
             libc::syscall(
                 libc::SYS_clone,
                 flags as libc::c_ulong,
                 0usize,
                 &raw mut pidfd,
-                0usize,
-                0usize,
+                tid,
+                tid,
             )
         };
         let refused = [Errno::EPERM, Errno::EINVAL, Errno::ENOSYS];
@@ -134,7 +154,9 @@ pub(crate) fn receive<const N: usize>(
 
 /// SIGKILL, through the pidfd where there is one.
 pub(crate) fn kill(pid: libc::pid_t, pidfd: Option<RawFd>) {
-    if let Some(fd) = pidfd {
+    if let Some(fd) = pidfd
+        && !Call::PidfdSendSignal.is_deadly()
+    {
         // SAFETY: plain integers and a null siginfo.
         let sent = unsafe {
             libc::syscall(
@@ -188,13 +210,43 @@ impl Drop for SignalsBlocked {
 /// Whether this process is marked as not to be dumped (PR_SET_DUMPABLE 0). A copy lifts that for itself.
 pub fn is_undumpable() -> bool {
     // SAFETY: takes nothing but the number.
-    unsafe { libc::prctl(libc::PR_GET_DUMPABLE) == 0 }
+    Call::GetDumpable.is_safe() && unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) } == 0
 }
 
-/// Takes the calling thread out of the way of the service: no signals, lowest CPU priority.
+/// Waits, at most so many milliseconds, for a descriptor to be ready. False: not yet.
+pub(crate) fn wait_for(
+    file: BorrowedFd<'_>,
+    events: PollFlags,
+    milliseconds: u16,
+) -> Result<bool, Errno> {
+    if Call::Poll.is_deadly() {
+        // Any way to let time pass that Node's own threads have. Whoever asks finds out whether it is ready.
+        std::thread::park_timeout(Duration::from_millis(1));
+        return Ok(true);
+    }
+    let mut waiting = [PollFd::new(file, events)];
+    match poll(&mut waiting, PollTimeout::from(milliseconds)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Names the calling thread, one of our own.
+pub fn name_thread(name: &std::ffi::CStr) {
+    if !Call::SetName.is_deadly() {
+        // SAFETY: the kernel reads up to the NUL, or 16 bytes.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+    }
+}
+
+/// Names the calling thread and takes it out of the way of the service: no signals, lowest CPU priority.
 /// For threads of our own only; a priority once lowered cannot be raised again without privilege.
-pub fn background_thread() {
+pub fn background_thread(name: &'static std::ffi::CStr) {
     std::mem::forget(SignalsBlocked::new());
-    // SAFETY: plain integers; on Linux a thread id is a valid PRIO_PROCESS target and 0 is the caller.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    name_thread(name);
+    if !Call::SetPriority.is_deadly() {
+        // SAFETY: plain integers; on Linux a thread id is a valid PRIO_PROCESS target and 0 is the caller.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    }
 }

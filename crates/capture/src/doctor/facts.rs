@@ -10,9 +10,10 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
-use nix::unistd::{AccessFlags, faccessat};
+use nix::unistd::{AccessFlags, access, faccessat, getegid, geteuid, getgid, getuid};
 
 use crate::cgroup::{Groups, Headroom};
+use crate::proof::Call;
 use crate::{dontfork, plan};
 
 /// Inode of the first PID namespace of every Linux host, a constant of the kernel. A process that sees
@@ -283,6 +284,9 @@ impl Status {
 }
 
 fn dumpable() -> Option<i32> {
+    if !Call::GetDumpable.is_safe() {
+        return None;
+    }
     // SAFETY: integers only; this option reads a flag of the process. (nix's wrapper takes 2 for 1.)
     let value = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
     (value >= 0).then_some(value)
@@ -422,15 +426,12 @@ fn look_at(whom: Whom, named: &Path) -> Directory {
         Ok(file) if !file.is_dir() => Some(Errno::ENOTDIR),
         Ok(_) => {
             // Asking for the effective ids takes a newer system call, which filters may not know.
-            let ids = nix::unistd::getresuid().is_ok_and(|ids| ids.real == ids.effective)
-                && nix::unistd::getresgid().is_ok_and(|ids| ids.real == ids.effective);
-            let flags = if ids {
-                AtFlags::empty()
-            } else {
-                AtFlags::AT_EACCESS
-            };
             let needed = AccessFlags::W_OK | AccessFlags::X_OK;
-            faccessat(AT_FDCWD, directory, needed, flags).err()
+            if getuid() == geteuid() && getgid() == getegid() {
+                access(directory, needed).err()
+            } else {
+                faccessat(AT_FDCWD, directory, needed, AtFlags::AT_EACCESS).err()
+            }
         }
     };
     let mounts = fs::read_to_string(whom.file("mountinfo")).unwrap_or_default();
