@@ -1,6 +1,6 @@
 // The packages as they would be published, installed as a user does it who has neither Rust nor a network.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import test, { after, before } from 'node:test';
@@ -8,28 +8,37 @@ import { promisify } from 'node:util';
 import { list } from 'tar';
 import { buildRelease, NoToolchain } from '../scripts/build-release.mjs';
 import { pack } from '../scripts/pack.mjs';
-import { hostPlatform, manifest, output, root } from '../scripts/workspace.mjs';
+import { buildCommand, commands, hostPlatform, manifest, output, root } from '../scripts/workspace.mjs';
 import { temporaryFolder } from './support/files.mjs';
 import { nodes } from './support/nodes.mjs';
 import { runNode } from './support/run.mjs';
 
 const execute = promisify(execFile);
 const host = hostPlatform();
+const command = commands.find((one) => one.target === host.target);
 const folder = temporaryFolder({ after });
 const project = join(folder, 'project');
+const cli = join(folder, 'cli');
 let packed;
-let released; // what the release build says of this platform, or undefined where its tools cannot be had
+let released; // the addon: what the release build says of this platform, or undefined where its tools cannot be had
 let unreleased;
 
 before(async () => {
+  let releasedCommand;
   try {
-    released = buildRelease({ quiet: true }).find((one) => one.package === host.package);
+    const built = buildRelease({ quiet: true });
+    released = built.find((one) => one.package === host.package);
+    releasedCommand = built.find((one) => one.package === command.package);
   } catch (error) {
     if (!(error instanceof NoToolchain)) throw error;
     unreleased = `the ordinary build was packed instead: ${error.message}`;
   }
-  packed = pack(join(folder, 'tarballs'), { [host.package]: released?.path ?? join(root, host.binary) });
+  packed = pack(join(folder, 'tarballs'), {
+    [host.package]: released?.path ?? join(root, host.binary),
+    [command.package]: releasedCommand?.path ?? buildCommand(),
+  });
   await install(project, [packed.main, ...packed.platforms]);
+  await install(cli, [packed.command, ...packed.commands]);
 });
 
 /** An empty project, and the tarballs installed into it with no network, no scripts, no cache, no cargo. */
@@ -68,6 +77,11 @@ test('the tarballs hold what is meant to be published and nothing else', (t) => 
   assert.deepEqual(filesIn(packed.main), [...documents, 'doctor.js', 'index.d.ts', 'index.js', 'package.json'].sort());
   for (const tarball of packed.platforms) {
     assert.deepEqual(filesIn(tarball), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json', host.binary].sort());
+  }
+  const licences = documents.filter((name) => name.startsWith('LICENSE-'));
+  assert.deepEqual(filesIn(packed.command), [...licences, 'README.md', 'json.d.ts', 'package.json', 'stillcore.js'].sort());
+  for (const tarball of packed.commands) {
+    assert.deepEqual(filesIn(tarball), [...licences, 'README.md', 'package.json', 'stillcore'].sort());
   }
 });
 
@@ -132,6 +146,78 @@ test('where there is no binary the module still loads, and its calls say why the
   const { stdout, stderr } = await runNode(process.execPath, script, { cwd: other });
   assert.equal(stderr, '');
   assert.match(stdout, /^ERR_UNSUPPORTED_PLATFORM /);
+});
+
+// --- the command ----------------------------------------------------------------------------------------
+
+const shim = join(cli, 'node_modules', '.bin', 'stillcore');
+
+/** Runs the installed command: { code, signal, stdout, stderr }. Its input is `input`. */
+function stillcore(args, { node = process.execPath, input, onStart } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(node, [shim, ...args], { cwd: cli, env: { HOME: folder, PATH: join(folder, 'bin') } });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
+    child.on('error', reject).on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
+    child.stdin.on('error', () => {});
+    if (input !== null) child.stdin.end(input);
+    onStart?.(child);
+  });
+}
+
+/** A core of an ordinary process, by the packages alone. */
+const someCore = (() => {
+  let path;
+  return async () => {
+    const script = { source: `
+      require('stillcore').createCore({ directory: process.cwd(), method: 'direct' }).then((path) => console.log(path));
+    ` };
+    path ??= runNode(process.execPath, script, { cwd: project }).then(({ stdout }) => stdout.trim());
+    assert.match(await path, /core$/);
+    return path;
+  };
+})();
+
+for (const node of await nodes()) {
+  test(`the installed command reads a core, and ends as it should, on ${node.label}`, { skip: node.skip }, async () => {
+    const core = await someCore();
+    const info = await stillcore(['info', core], { node: node.path });
+    assert.equal(info.stderr, '');
+    assert.match(info.stdout, /^captured +by stillcore .*, direct way, while it ran; nothing crashed$/m);
+    assert.equal(info.code, 0);
+    for (const [args, code] of [[['info', join(folder, 'no-such-core')], 3], [['info'], 2], [['--version'], 0]]) {
+      assert.equal((await stillcore(args, { node: node.path })).code, code, args.join(' '));
+    }
+  });
+
+  test(`signals reach the installed command on ${node.label}`, { skip: node.skip }, async () => {
+    for (const signal of ['SIGTERM', 'SIGINT']) {
+      // It waits for a core that never comes.
+      const ended = await stillcore(['info', '-'], { node: node.path, input: null, onStart: (child) => setTimeout(() => child.kill(signal), 1000) });
+      assert.equal(ended.signal, signal, JSON.stringify(ended));
+    }
+  });
+}
+
+test('npx finds the command', async () => {
+  const npm = process.env.npm_execpath ?? output('sh', ['-c', 'readlink -f "$(command -v npm)"']).trim();
+  const { stdout } = await execute(process.execPath, [npm, 'exec', '--offline', '--', 'stillcore', 'info', '--json', await someCore()], {
+    cwd: cli, env: { PATH: join(folder, 'bin'), HOME: folder, npm_config_cache: join(folder, 'npm-cache') },
+  });
+  assert.equal(JSON.parse(stdout).how, 'captured');
+});
+
+test('the command is installed without scripts, and says what to do where there is no binary', async () => {
+  const main = JSON.parse(readFileSync(join(cli, 'node_modules', 'stillcore-cli', 'package.json'), 'utf8'));
+  assert.equal(main.scripts, undefined);
+  assert.deepEqual(main.optionalDependencies, { [command.package]: manifest.version });
+  const other = join(folder, 'no-command');
+  await install(other, [packed.command], '--omit=optional');
+  const { stderr, code } = await execute(process.execPath, [join(other, 'node_modules', '.bin', 'stillcore'), 'info', 'core'])
+    .then(() => assert.fail('there is nothing to run'), (error) => error);
+  assert.equal(code, 3);
+  assert.match(stderr, /^stillcore: stillcore-cli-linux-\w+-gnu is not installed: .*cargo install/);
 });
 
 test('the types are right for strict users of both module systems', async () => {

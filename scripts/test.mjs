@@ -8,7 +8,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildRelease, NoToolchain } from './build-release.mjs';
-import { buildAddon, Failure, findCargo, hostPlatform, installDevDependencies, main, manifest, output, root, run, works } from './workspace.mjs';
+import { buildAddon, buildCommand, Failure, findCargo, hostPlatform, installDevDependencies, main, manifest, output, root, run, works } from './workspace.mjs';
 
 const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
 const lintOnly = process.argv.includes('--lint');
@@ -61,6 +61,7 @@ await main(async () => {
   if (lintOnly) return;
   if (wanted.length === 0) await step('tests of the crates', () => run('cargo', ['test', ...locked, '--workspace']));
   await step('the addon', buildAddon);
+  if (specs.some((name) => /^(cli|packages)\b/.test(name))) await step('the command', buildCommand);
   if (specs.includes('packages.spec.mjs')) await step('the addon as published', releaseBuild);
   await step('development packages', () => console.log(installDevDependencies() ? 'installed' : 'already here'));
   await step('Node binaries to test on', () => run(process.execPath, [join('__test__', 'support', 'nodes.mjs')]));

@@ -12,6 +12,7 @@ pub mod host;
 pub mod log;
 pub mod output;
 pub mod place;
+pub mod progress;
 pub mod session;
 pub mod signal;
 pub mod size;

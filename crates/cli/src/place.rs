@@ -9,28 +9,39 @@ use crate::session::{Address, module_name};
 
 /// What lies at an address.
 #[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Place {
     /// The function, demangled.
     pub function: Option<String>,
-    /// How far in the function it is.
+    /// How far in the function it is; null where the function was inlined.
     pub offset: Option<u64>,
     /// The module: the last part of its path.
     pub module: Option<String>,
     /// The same address in the module's file: what addr2line and objdump take.
-    #[serde(rename = "moduleAddress")]
     pub module_address: Option<Address>,
+    /// The source file, as the compiler named it; null without debug information.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// Whether the function was inlined into that of the next place.
+    pub inlined: bool,
 }
 
 impl Place {
-    /// Looks an address up: `address` itself, not one behind a call.
-    pub fn of(process: &Process, address: u64) -> Place {
+    /// What lies at `address`, with the functions that were inlined there before the one that holds it. `pc` is what
+    /// is told: behind a call it is one more than the address that is looked up.
+    pub fn all(process: &Process, address: u64, pc: u64) -> Vec<Place> {
         let module = process.module_at(address);
-        Place {
-            function: None,
-            offset: None,
+        vec![Place {
             module: module.map(module_name),
-            module_address: module.map(|module| Address(address.wrapping_sub(module.bias))),
-        }
+            module_address: module.map(|module| Address(pc.wrapping_sub(module.bias))),
+            ..Place::default()
+        }]
+    }
+
+    /// The innermost of them.
+    pub fn of(process: &Process, address: u64) -> Place {
+        Place::all(process, address, address).swap_remove(0)
     }
 }
 
@@ -46,9 +57,45 @@ impl fmt::Display for Place {
                 };
             }
         }
-        match &self.module {
-            Some(module) => write!(f, " ({module})"),
-            None => Ok(()),
+        if let Some(module) = &self.module {
+            write!(f, " ({module})")?;
         }
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(f, " {}:{line}", last_parts(file)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The file with the folder that it lies in: enough to know it, and short. JSON has all of it.
+fn last_parts(file: &str) -> &str {
+    match file.rmatch_indices('/').nth(1) {
+        Some((at, _)) => &file[at + 1..],
+        None => file,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_told_as_well_as_it_is_known() {
+        let mut place = Place {
+            module: Some("node".into()),
+            module_address: Some(Address(0x1234)),
+            ..Place::default()
+        };
+        assert_eq!(place.to_string(), "node+0x1234");
+        place.function = Some("uv_run".into());
+        place.offset = Some(0x10);
+        assert_eq!(place.to_string(), "uv_run+0x10 (node)");
+        place.file = Some("/build/deps/uv/src/unix/core.c".into());
+        place.line = Some(12);
+        assert_eq!(place.to_string(), "uv_run+0x10 (node) unix/core.c:12");
+        place.offset = None;
+        place.file = Some("core.c".into());
+        assert_eq!(place.to_string(), "uv_run (node) core.c:12");
+        assert_eq!(Place::default().to_string(), "");
     }
 }

@@ -1,5 +1,6 @@
 //! The commands. Each file: the manual (the doc comment of its arguments), the value it makes, and its text.
 
+mod bt;
 mod completions;
 mod doctor;
 mod info;
@@ -19,6 +20,7 @@ pub enum Command {
     Info(info::Info),
     Modules(modules::Modules),
     Threads(threads::Threads),
+    Bt(bt::Bt),
     Memory(memory::Memory),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
@@ -31,6 +33,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Info(info) => show(cli, info.run()?),
         Command::Modules(modules) => show(cli, modules.run()?),
         Command::Threads(threads) => show(cli, threads.run()?),
+        Command::Bt(bt) => show(cli, bt.run()?),
         Command::Memory(memory) => show(cli, memory.run()?),
         Command::Doctor(doctor) => show(cli, doctor.run()?),
         Command::Completions(completions) => completions.run(),
