@@ -8,6 +8,8 @@ use crate::{CoreError, Memory};
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_NOTE: u32 = 4;
+const PT_TLS: u32 = 7;
+const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 const NT_GNU_BUILD_ID: u32 = 3;
 
 /// Most program headers that an executable or a library is believed to have; linkers write about ten.
@@ -140,6 +142,16 @@ impl Image {
     /// The dynamic section.
     pub(crate) fn dynamic(&self) -> Option<Range<u64>> {
         self.place(self.first(PT_DYNAMIC)?)
+    }
+
+    /// `.eh_frame_hdr`.
+    pub(crate) fn eh_frame_header(&self) -> Option<Range<u64>> {
+        self.place(self.first(PT_GNU_EH_FRAME)?)
+    }
+
+    /// The template of thread-local storage: size and alignment.
+    pub(crate) fn tls(&self) -> Option<(u64, u64)> {
+        self.first(PT_TLS).map(|tls| (tls.size, tls.align))
     }
 
     /// The build-id in the image's note segments. `read` reads some of a buffer from an address of the file's (without

@@ -26,11 +26,21 @@
 #[cfg(feature = "process")]
 mod about;
 mod build_id;
+#[cfg(feature = "process")]
+mod cfi;
 mod core;
+#[cfg(feature = "process")]
+mod debug_files;
 mod elf;
+#[cfg(feature = "process")]
+mod elf_file;
 mod error;
 #[cfg(feature = "process")]
 mod image;
+#[cfg(feature = "process")]
+mod lines;
+#[cfg(feature = "process")]
+mod lookup;
 #[cfg(feature = "process")]
 mod memory;
 #[cfg(feature = "process")]
@@ -41,6 +51,8 @@ mod process;
 #[cfg(feature = "process")]
 mod registers;
 mod source;
+#[cfg(feature = "process")]
+mod symbols;
 #[cfg(feature = "process")]
 mod sysroot;
 #[cfg(feature = "process")]
@@ -56,6 +68,8 @@ pub use crate::build_id::build_id;
 pub use crate::core::{CoreFile, Segment};
 pub use crate::error::CoreError;
 #[cfg(feature = "process")]
+pub use crate::lines::Location;
+#[cfg(feature = "process")]
 pub use crate::memory::{Backing, Memory, MemoryRange, Share};
 #[cfg(feature = "process")]
 pub use crate::module::{Module, ModuleKind};
@@ -65,6 +79,8 @@ pub use crate::process::Process;
 #[cfg(feature = "process")]
 pub use crate::registers::{Arch, Registers};
 pub use crate::source::{FileSource, IntoSource, Source};
+#[cfg(feature = "process")]
+pub use crate::symbols::{Symbol, SymbolKind, demangle};
 #[cfg(feature = "process")]
 pub use crate::sysroot::{Check, FileProvider, Found, Mismatch, Sysroot};
 #[cfg(feature = "process")]

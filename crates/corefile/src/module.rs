@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::about::{About, MappedFile};
 use crate::image::Image;
+use crate::lookup::Lookup;
 use crate::sysroot::{Found, Mismatch};
 use crate::{CoreError, Memory};
 
@@ -63,6 +64,7 @@ pub struct Module {
     pub mismatches: Vec<Mismatch>,
     /// The headers as they lie in memory; `None` where the core lacks them.
     pub(crate) image: Option<Image>,
+    pub(crate) lookup: Lookup,
 }
 
 impl Module {
@@ -104,6 +106,7 @@ impl Module {
             file: None,
             mismatches: Vec::new(),
             image,
+            lookup: Lookup::default(),
         }
     }
 }

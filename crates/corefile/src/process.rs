@@ -1,11 +1,15 @@
 //! A dumped process: memory, modules and threads of a core, with the files that belong to it.
 
+use std::sync::Arc;
+
 use crate::about::About;
 use crate::module::{Module, ModuleKind, modules};
 use crate::notes::Note;
+use crate::source::Source;
+use crate::symbols::Symbol;
 use crate::sysroot::{Sysroot, Wanted, file_headers};
 use crate::thread::{Thread, threads};
-use crate::{Arch, CoreError, CoreFile, Memory, Mismatch};
+use crate::{Arch, CoreError, CoreFile, Location, Memory, Mismatch};
 
 /// A dumped process.
 pub struct Process {
@@ -23,7 +27,7 @@ pub struct Process {
     pub modules: Vec<Module>,
     /// The threads; the one that died is the first.
     pub threads: Vec<Thread>,
-    pub(crate) files: Sysroot,
+    pub(crate) files: Arc<Sysroot>,
 }
 
 impl Process {
@@ -49,8 +53,14 @@ impl Process {
             .segments()
             .iter()
             .any(|segment| segment.flags & 2 != 0 && segment.file_size > 0);
+        let files = Arc::new(files.clone());
         for module in &mut modules {
-            find_file(module, files);
+            module.lookup.files = files.clone();
+            if module.kind == ModuleKind::Vdso {
+                module.lookup.in_memory = whole_pages(&memory, module);
+                continue;
+            }
+            find_file(module, &files);
             if let Some(found) = &module.file {
                 memory.fill(&found.path, &found.source, &module.mapped, writable);
             }
@@ -63,7 +73,7 @@ impl Process {
             memory,
             modules,
             threads,
-            files: files.clone(),
+            files,
         })
     }
 
@@ -89,6 +99,49 @@ impl Process {
         self.modules
             .iter()
             .find(|module| module.kind == ModuleKind::Executable)
+    }
+
+    /// The symbol of the code at an address, and the module it is in.
+    pub fn symbol_at(&self, address: u64) -> Option<(&Module, Symbol)> {
+        let module = self.module_at(address)?;
+        Some((module, module.symbol_at(address)?))
+    }
+
+    /// The symbol with this name, as it stands in the files (mangled): that of the program, or else of the first library
+    /// that has one.
+    pub fn symbol(&self, name: &str) -> Option<Symbol> {
+        let program = self.executable();
+        program.and_then(|module| module.symbol(name)).or_else(|| {
+            self.modules
+                .iter()
+                .filter(|module| module.kind != ModuleKind::Executable)
+                .find_map(|module| module.symbol(name))
+        })
+    }
+
+    /// Source file, line and inlined functions at an address, innermost first; see [`Module::locations`]. For a return
+    /// address give [`crate::Frame::lookup`].
+    pub fn locations(&self, address: u64) -> Vec<Location> {
+        self.module_at(address)
+            .map(|module| module.locations(address))
+            .unwrap_or_default()
+    }
+
+    /// The address of a thread-local variable of the program, whose symbol has `offset` as its address
+    /// ([`crate::SymbolKind::ThreadLocal`]). The program's block lies at a fixed place from the thread pointer (variants I
+    /// and II of the ELF specification of TLS).
+    pub fn thread_local(&self, thread: &Thread, offset: u64) -> Option<u64> {
+        let pointer = thread.registers.tls()?;
+        let (size, align) = self.executable()?.thread_locals()?;
+        let align = align.max(1);
+        match self.arch {
+            Arch::X86_64 => pointer
+                .checked_sub(size.checked_next_multiple_of(align)?)?
+                .checked_add(offset),
+            Arch::Aarch64 => pointer
+                .checked_add(16_u64.checked_next_multiple_of(align)?)?
+                .checked_add(offset),
+        }
     }
 
     /// Files that lay in the right place and are others than those that were mapped.
@@ -119,11 +172,21 @@ fn name_threads(about: &About, threads: &mut [Thread]) {
     }
 }
 
+/// The image of a module that is in no file, with what lies behind its segments up to the next page: the vdso has its
+/// table of sections there.
+fn whole_pages(memory: &Memory, module: &Module) -> Option<Arc<dyn Source>> {
+    /// The vdso has two pages.
+    const MAX: u64 = 1 << 20;
+    let end = module.range.end.checked_next_multiple_of(4096)?;
+    let size = (end - module.range.start).min(MAX);
+    let mut bytes = vec![0; size as usize];
+    let got = memory.read_some(module.range.start, &mut bytes).ok()?;
+    bytes.truncate(got);
+    Some(Arc::new(bytes))
+}
+
 /// Looks for the module's file. Where the core lacks the module's headers, the file's are taken.
 fn find_file(module: &mut Module, files: &Sysroot) {
-    if module.kind == ModuleKind::Vdso {
-        return;
-    }
     let wanted = Wanted {
         path: &module.path,
         build_id: module.build_id.as_deref(),

@@ -45,6 +45,16 @@ impl Arch {
         }
     }
 
+    /// How many registers an unwind table may have rules for that matter here: those with a DWARF number.
+    pub(crate) fn unwound(self) -> usize {
+        self.special().0 + 1
+    }
+
+    /// The DWARF number of the stack pointer.
+    pub(crate) fn stack_column(self) -> u16 {
+        self.special().1 as u16
+    }
+
     /// How `pr_reg` orders them: the number here of each of its words.
     pub(crate) fn prstatus_order(self) -> &'static [usize] {
         match self {
@@ -156,6 +166,19 @@ impl Registers {
             Arch::X86_64 => "fs_base",
             Arch::Aarch64 => "tpidr",
         })
+    }
+
+    /// Takes the thread pointer over: it is the same in all frames of a thread.
+    pub(crate) fn keep_thread_pointer(&mut self, other: &Registers) {
+        let names: &[&str] = match self.arch {
+            Arch::X86_64 => &["fs_base", "gs_base"],
+            Arch::Aarch64 => &["tpidr"],
+        };
+        for name in names {
+            if let Some(value) = other.get(name) {
+                self.set_named(name, value);
+            }
+        }
     }
 
     /// Name and value of all that are known, in the processor's order.

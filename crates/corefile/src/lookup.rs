@@ -1,0 +1,213 @@
+//! What is known of a module beyond its headers: symbols, lines, unwind tables. All of it is read when first asked for.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::Memory;
+use crate::cfi::Cfi;
+use crate::elf_file::ElfFile;
+use crate::lines::{Lines, Location};
+use crate::module::Module;
+use crate::source::Source;
+use crate::symbols::{Symbol, SymbolTable};
+use crate::sysroot::{Found, Mismatch, Sysroot, path_of};
+
+/// What has been read so far.
+#[derive(Default)]
+pub(crate) struct Lookup {
+    pub(crate) files: Arc<Sysroot>,
+    /// The image in the dumped memory, for modules that are in no file: the vdso.
+    pub(crate) in_memory: Option<Arc<dyn Source>>,
+    elf: OnceLock<Option<ElfFile>>,
+    debug: OnceLock<(Option<Found>, Vec<Mismatch>)>,
+    debug_elf: OnceLock<Option<ElfFile>>,
+    alternate: OnceLock<(Option<Found>, Vec<Mismatch>)>,
+    package: OnceLock<Option<Found>>,
+    tables: OnceLock<Vec<SymbolTable>>,
+    lines: OnceLock<Option<Lines>>,
+    cfi: OnceLock<Cfi>,
+}
+
+impl Module {
+    /// The separate debug file, where one was found and believed.
+    pub fn debug_file(&self) -> Option<&Found> {
+        self.debug_search().0.as_ref()
+    }
+
+    /// Debug files that lay in the right place and belong to other builds.
+    pub fn debug_mismatches(&self) -> &[Mismatch] {
+        &self.debug_search().1
+    }
+
+    fn debug_search(&self) -> &(Option<Found>, Vec<Mismatch>) {
+        self.lookup.debug.get_or_init(|| {
+            let mut mismatches = Vec::new();
+            let found = self.lookup.files.find_debug(
+                self.build_id.as_deref(),
+                &self.path,
+                self.file.as_ref().zip(self.elf()),
+                &mut mismatches,
+            );
+            (found, mismatches)
+        })
+    }
+
+    /// The file with what the debug file shares with others (`.gnu_debugaltlink`), where there is such a link and the
+    /// file was found.
+    pub fn alternate_file(&self) -> Option<&Found> {
+        let search = self.lookup.alternate.get_or_init(|| {
+            let mut mismatches = Vec::new();
+            let of_debug = self.debug_file().zip(self.debug_elf());
+            let of_file = self.file.as_ref().zip(self.elf());
+            let found = [of_debug, of_file]
+                .into_iter()
+                .flatten()
+                .find_map(|(found, elf)| {
+                    let link = elf.alternate_link()?;
+                    self.lookup
+                        .files
+                        .find_alternate(&found.path, &link, &mut mismatches)
+                });
+            (found, mismatches)
+        });
+        search.0.as_ref()
+    }
+
+    /// The package of split DWARF (`.dwp`) beside the file, where there is one.
+    pub fn package_file(&self) -> Option<&Found> {
+        self.lookup
+            .package
+            .get_or_init(|| {
+                let found = self.file.as_ref()?;
+                if self.lookup.files.no_debug {
+                    return None;
+                }
+                let mut recorded = self.path.clone();
+                recorded.extend_from_slice(b".dwp");
+                let mut beside = found.path.clone().into_os_string();
+                beside.push(".dwp");
+                let beside = crate::sysroot::open(beside.as_ref());
+                let (path, source) = beside.or_else(|| {
+                    self.lookup
+                        .files
+                        .find_split(&recorded, &path_of(&recorded))
+                        .into_iter()
+                        .next()
+                })?;
+                Some(Found {
+                    path,
+                    source,
+                    build_id: None,
+                    // Every unit in it is found by its own id.
+                    check: crate::Check::BuildId,
+                })
+            })
+            .as_ref()
+    }
+
+    /// The sections of its file.
+    pub(crate) fn elf(&self) -> Option<&ElfFile> {
+        self.lookup
+            .elf
+            .get_or_init(|| {
+                let source = match &self.file {
+                    Some(found) => found.source.clone(),
+                    None => self.lookup.in_memory.clone()?,
+                };
+                ElfFile::open(source).ok()
+            })
+            .as_ref()
+    }
+
+    /// The sections of its debug file.
+    pub(crate) fn debug_elf(&self) -> Option<&ElfFile> {
+        self.lookup
+            .debug_elf
+            .get_or_init(|| ElfFile::open(self.debug_file()?.source.clone()).ok())
+            .as_ref()
+    }
+
+    /// Its tables of symbols, the fullest first.
+    fn tables(&self) -> &[SymbolTable] {
+        self.lookup.tables.get_or_init(|| {
+            let own = self.elf();
+            let full = own.and_then(|file| SymbolTable::of(file, false, self.bias));
+            let full = full.or_else(|| {
+                self.debug_elf()
+                    .and_then(|file| SymbolTable::of(file, false, self.bias))
+            });
+            let full = full.or_else(|| {
+                let mini = own?.mini_debug()?;
+                SymbolTable::of(&mini, false, self.bias)
+            });
+            let dynamic = own.and_then(|file| SymbolTable::of(file, true, self.bias));
+            full.into_iter().chain(dynamic).collect()
+        })
+    }
+
+    /// The symbol of the code at an address of the process.
+    pub fn symbol_at(&self, address: u64) -> Option<Symbol> {
+        self.tables().iter().find_map(|table| table.at(address))
+    }
+
+    /// The symbol with this name, as it stands in the file: mangled.
+    pub fn symbol(&self, name: &str) -> Option<Symbol> {
+        self.tables()
+            .iter()
+            .rev()
+            .find_map(|table| table.named(name.as_bytes()))
+    }
+
+    /// All symbols whose name is wanted, such as those with one prefix. Some may come twice.
+    pub fn symbols(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Symbol> {
+        self.tables()
+            .iter()
+            .flat_map(|table| table.filter(&wanted))
+            .collect()
+    }
+
+    /// What the debug information says of an address of the process: the innermost inlined function first, the function
+    /// itself last. Nothing where there is no debug information.
+    pub fn locations(&self, address: u64) -> Vec<Location> {
+        self.lookup
+            .lines
+            .get_or_init(|| self.load_lines())
+            .as_ref()
+            .map(|lines| lines.at(address.wrapping_sub(self.bias)))
+            .unwrap_or_default()
+    }
+
+    fn load_lines(&self) -> Option<Lines> {
+        let own = self.file.as_ref().zip(self.elf());
+        let debug = self.debug_file().zip(self.debug_elf());
+        let (found, elf) = [own, debug]
+            .into_iter()
+            .flatten()
+            .find(|(_, elf)| elf.section(".debug_info").is_some())?;
+        let package = self
+            .package_file()
+            .and_then(|found| ElfFile::open(found.source.clone()).ok());
+        Lines::load(
+            elf,
+            &found.path,
+            self.alternate_file(),
+            &self.lookup.files,
+            package.as_ref(),
+        )
+    }
+
+    /// Its unwind tables.
+    pub(crate) fn cfi(&self, memory: &Memory) -> &Cfi {
+        self.lookup.cfi.get_or_init(|| Cfi::of(self, memory))
+    }
+
+    /// Size and alignment of its block of thread-local variables.
+    pub fn thread_locals(&self) -> Option<(u64, u64)> {
+        self.image.as_ref()?.tls()
+    }
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}

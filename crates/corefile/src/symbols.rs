@@ -1,0 +1,263 @@
+//! Names of addresses, and addresses of names.
+
+use std::sync::OnceLock;
+
+use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
+
+use crate::elf_file::{ElfFile, text};
+use crate::words::{word16, word32, word64};
+
+/// Size of an `Elf64_Sym`: name (4), type and binding (1), other (1), section (2), value (8), size (8).
+const ENTRY: usize = 24;
+
+/// Most symbols of a table.
+const MAX_SYMBOLS: usize = 64 << 20;
+
+/// Most symbols that are looked at for one address.
+const MAX_STEPS: usize = 4096;
+
+/// What a symbol names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SymbolKind {
+    /// Code.
+    Function,
+    /// Data.
+    Object,
+    /// A thread-local variable: its address is an offset in the module's block of them.
+    ThreadLocal,
+    /// Not said, as by most assembly code.
+    Untyped,
+}
+
+/// A symbol of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its name as it stands in the file: mangled.
+    pub name: Vec<u8>,
+    /// Its address in the process.
+    pub address: u64,
+    /// Bytes; 0 where the table does not say.
+    pub size: u64,
+    /// What it names.
+    pub kind: SymbolKind,
+}
+
+impl Symbol {
+    /// The name as it was written in the source, with the arguments' types in C++.
+    pub fn demangled(&self) -> String {
+        demangle(&self.name)
+    }
+}
+
+/// A symbol's name as it was written in the source, in Rust or C++; other names are left as they are.
+pub fn demangle(name: &[u8]) -> String {
+    /// Longer ones are written by nobody.
+    const MAX: usize = 1 << 16;
+    let plain = String::from_utf8_lossy(name);
+    if name.len() > MAX {
+        return plain.into_owned();
+    }
+    // A version may follow the name: memcpy@@GLIBC_2.14.
+    if let Ok(rust) = rustc_demangle::try_demangle(&plain) {
+        return format!("{rust:#}");
+    }
+    if !name.starts_with(b"_Z") {
+        return plain.into_owned();
+    }
+    cpp_demangle::Symbol::new(name)
+        .ok()
+        .and_then(|symbol| symbol.demangle().ok())
+        .unwrap_or_else(|| plain.into_owned())
+}
+
+/// A table of symbols as it stands in a file. Indexes over it are made when they are first needed.
+pub(crate) struct SymbolTable {
+    entries: Vec<u8>,
+    names: Vec<u8>,
+    bias: u64,
+    /// Those that may be code, by address.
+    code: OnceLock<Vec<u32>>,
+    /// Those with a name, by its hash.
+    hashes: OnceLock<Vec<(u32, u32)>>,
+}
+
+/// The fields of an entry that matter.
+#[derive(Clone, Copy)]
+struct Entry {
+    name: u32,
+    kind: u8,
+    binding: u8,
+    value: u64,
+    size: u64,
+}
+
+impl SymbolTable {
+    /// The full table of a file (`.symtab`), or that for the dynamic linker.
+    pub(crate) fn of(file: &ElfFile, dynamic: bool, bias: u64) -> Option<SymbolTable> {
+        let header = file.section_of_type(if dynamic { SHT_DYNSYM } else { SHT_SYMTAB })?;
+        let names = file.section_at(header.sh_link as usize)?;
+        let table = SymbolTable::new(file.data(header).ok()?, file.data(names).ok()?, bias);
+        (!table.entries.is_empty()).then_some(table)
+    }
+
+    /// A table from its bytes and those of its names.
+    pub(crate) fn new(mut entries: Vec<u8>, names: Vec<u8>, bias: u64) -> SymbolTable {
+        entries.truncate(entries.len().min(MAX_SYMBOLS * ENTRY) / ENTRY * ENTRY);
+        SymbolTable {
+            entries,
+            names,
+            bias,
+            code: OnceLock::new(),
+            hashes: OnceLock::new(),
+        }
+    }
+
+    fn entry(&self, index: u32) -> Option<Entry> {
+        let at = index as usize * ENTRY;
+        let bytes = self.entries.get(at..at + ENTRY)?;
+        // SHN_UNDEF: somebody else's.
+        if word16(bytes, 6)? == 0 {
+            return None;
+        }
+        Some(Entry {
+            name: word32(bytes, 0)?,
+            kind: bytes[4] & 15,
+            binding: bytes[4] >> 4,
+            value: word64(bytes, 8)?,
+            size: word64(bytes, 16)?,
+        })
+    }
+
+    fn count(&self) -> u32 {
+        (self.entries.len() / ENTRY) as u32
+    }
+
+    fn name(&self, entry: Entry) -> &[u8] {
+        text(&self.names, entry.name as usize)
+    }
+
+    fn symbol(&self, entry: Entry) -> Symbol {
+        let kind = match entry.kind {
+            // STT_FUNC, STT_GNU_IFUNC
+            2 | 10 => SymbolKind::Function,
+            1 => SymbolKind::Object,
+            6 => SymbolKind::ThreadLocal,
+            _ => SymbolKind::Untyped,
+        };
+        Symbol {
+            name: self.name(entry).to_vec(),
+            address: match kind {
+                SymbolKind::ThreadLocal => entry.value,
+                _ => self.bias.wrapping_add(entry.value),
+            },
+            size: entry.size,
+            kind,
+        }
+    }
+
+    /// The code symbol that an address lies in, as gdb chooses: the last that begins at or before it. One that says
+    /// its size and ends before the address is not it, nor is one without a size before such a one.
+    pub(crate) fn at(&self, address: u64) -> Option<Symbol> {
+        let wanted = address.wrapping_sub(self.bias);
+        let code = self.code.get_or_init(|| self.by_address());
+        let value = |index: &u32| self.entry(*index).map_or(0, |entry| entry.value);
+        let upto = code.partition_point(|index| value(index) <= wanted);
+        let mut best: Option<Entry> = None;
+        let mut sized_ended = false;
+        for index in code[..upto].iter().rev().take(MAX_STEPS) {
+            let Some(entry) = self.entry(*index) else {
+                continue;
+            };
+            if let Some(best) = best
+                && best.value != entry.value
+            {
+                break;
+            }
+            let covers = match entry.size {
+                0 => !sized_ended,
+                size => wanted - entry.value < size,
+            };
+            if !covers {
+                sized_ended |= entry.size != 0;
+                continue;
+            }
+            if best.is_none_or(|best| self.rank(entry) > self.rank(best)) {
+                best = Some(entry);
+            }
+        }
+        best.map(|entry| self.symbol(entry))
+    }
+
+    /// Which of several names of one address is shown: those with a size first, then functions, then the one that
+    /// stands last in the table of names, as in gdb.
+    fn rank(&self, entry: Entry) -> (bool, bool, u32) {
+        (entry.size != 0, matches!(entry.kind, 2 | 10), entry.name)
+    }
+
+    fn by_address(&self) -> Vec<u32> {
+        let mut code: Vec<(u64, u32)> = (0..self.count())
+            .filter_map(|index| {
+                let entry = self.entry(index)?;
+                // STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC; mapping symbols of aarch64 ($x, $d) name nothing.
+                let code = matches!(entry.kind, 0 | 2 | 10) && entry.value != 0;
+                let name = self.names.get(entry.name as usize).copied().unwrap_or(0);
+                (code && name != 0 && name != b'$').then_some((entry.value, index))
+            })
+            .collect();
+        code.sort_unstable();
+        code.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// The symbol with this name: a global one where there are several.
+    pub(crate) fn named(&self, name: &[u8]) -> Option<Symbol> {
+        let hashes = self.hashes.get_or_init(|| self.by_name());
+        let wanted = hash(name);
+        let from = hashes.partition_point(|(hash, _)| *hash < wanted);
+        let mut best: Option<Entry> = None;
+        for (known, index) in hashes[from..].iter().take(MAX_STEPS) {
+            if *known != wanted {
+                break;
+            }
+            let Some(entry) = self.entry(*index) else {
+                continue;
+            };
+            // STB_GLOBAL (1), STB_WEAK (2), STB_LOCAL (0): the first wins.
+            let rank = |entry: Entry| entry.binding == 1;
+            if self.name(entry) == name && best.is_none_or(|best| rank(entry) && !rank(best)) {
+                best = Some(entry);
+            }
+        }
+        best.map(|entry| self.symbol(entry))
+    }
+
+    fn by_name(&self) -> Vec<(u32, u32)> {
+        let mut hashes: Vec<_> = (0..self.count())
+            .filter_map(|index| {
+                let entry = self.entry(index)?;
+                let name = self.name(entry);
+                // STT_SECTION, STT_FILE
+                let named = !name.is_empty() && !matches!(entry.kind, 3 | 4);
+                named.then(|| (hash(name), index))
+            })
+            .collect();
+        hashes.sort_unstable();
+        hashes
+    }
+
+    /// All symbols whose name is wanted.
+    pub(crate) fn filter(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<Symbol> {
+        (0..self.count())
+            .filter_map(|index| {
+                let entry = self.entry(index)?;
+                wanted(self.name(entry)).then(|| self.symbol(entry))
+            })
+            .collect()
+    }
+}
+
+/// FNV-1a.
+fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, &byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
+}
