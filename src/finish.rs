@@ -87,12 +87,22 @@ fn notes(core: &RawCore<'_>) -> Vec<String> {
         );
     }
     match core.threads.how() {
-        How::Ptrace if core.threads.count() < core.threads.all() => notes.push(format!(
-            "{} of {} threads did not stop in time (in uninterruptible sleep?): their registers are missing.",
-            core.threads.all() - core.threads.count(),
-            core.threads.all()
-        )),
-        How::Ptrace => {}
+        How::Ptrace => {
+            let (known, all) = (core.threads.count(), core.threads.all());
+            if known < all {
+                notes.push(format!(
+                    "{} of {all} threads did not stop in time (in uninterruptible sleep?): their registers are missing.",
+                    all - known
+                ));
+            }
+            if core.threads.partly() > 0 {
+                notes.push(format!(
+                    "{} of {all} threads did not stop in time (in uninterruptible sleep?), or their registers were \
+                     refused (a seccomp filter?): of these the core has stack pointer and program counter only.",
+                    core.threads.partly()
+                ));
+            }
+        }
         How::Syscall => notes.push(
             "Other threads could not be stopped: of those that slept in a system call the core has stack pointer \
              and program counter, read just after the fork."

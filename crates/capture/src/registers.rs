@@ -21,6 +21,8 @@ pub(crate) struct Registers {
     pub(crate) general: [u64; GENERAL],
     /// Whether those are known, not only the stack pointer and the like.
     pub(crate) has_floating: bool,
+    /// Of the general ones only stack pointer and program counter are known.
+    pub(crate) only_place: bool,
 }
 
 impl Default for Registers {
@@ -29,6 +31,7 @@ impl Default for Registers {
             general: [0; GENERAL],
             floating: [0; FLOATING],
             has_floating: false,
+            only_place: false,
         }
     }
 }
@@ -102,29 +105,32 @@ impl Registers {
         self.has_floating = true;
     }
 
-    /// From `/proc/PID/syscall`: number, six arguments, stack pointer, program counter. None for a thread that
-    /// runs.
-    pub(crate) fn parse_syscall(text: &str) -> Option<Registers> {
-        let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let hex = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
-        let (counter, pointer) = (
-            hex(words.last()?)?,
-            hex(words.get(words.len().checked_sub(2)?)?)?,
-        );
-        let mut registers = Registers::default();
+    /// Takes stack pointer and program counter from the text of `/proc/PID/syscall`: number, six arguments, and these
+    /// two; for a thread that does not call the kernel, -1 and these two. False for one that runs: nothing is known.
+    /// Allocates nothing: the helper of `threads.rs` calls this.
+    pub(crate) fn set_by_syscall(&mut self, text: &[u8]) -> bool {
+        let mut words = text.trim_ascii().rsplit(|byte| *byte == b' ');
+        let (Some(counter), Some(pointer), Some(_)) = (
+            words.next().and_then(hexadecimal),
+            words.next().and_then(hexadecimal),
+            words.next(),
+        ) else {
+            return false;
+        };
         #[cfg(target_arch = "x86_64")]
         {
-            registers.general[16] = counter;
-            registers.general[19] = pointer;
-            registers.general[17] = 0x33;
-            registers.general[20] = 0x2b;
+            self.general[16] = counter;
+            self.general[19] = pointer;
+            self.general[17] = 0x33;
+            self.general[20] = 0x2b;
         }
         #[cfg(target_arch = "aarch64")]
         {
-            registers.general[31] = pointer;
-            registers.general[32] = counter;
+            self.general[31] = pointer;
+            self.general[32] = counter;
         }
-        Some(registers)
+        self.only_place = true;
+        true
     }
 
     /// The stack pointer.
@@ -136,6 +142,13 @@ impl Registers {
     }
 }
 
+fn hexadecimal(word: &[u8]) -> Option<u64> {
+    let digits = word.strip_prefix(b"0x")?;
+    digits.iter().try_fold(0u64, |value, digit| {
+        Some(value << 4 | u64::from(char::from(*digit).to_digit(16)?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,11 +156,17 @@ mod tests {
     #[test]
     fn a_sleeping_thread() {
         let text = "202 0x7f 0x189 0x0 0x0 0x0 0xffffffff 0x7fbe26d0 0x7fbe2a\n";
-        let registers = Registers::parse_syscall(text).unwrap();
+        let mut registers = Registers::default();
+        assert!(registers.set_by_syscall(text.as_bytes()));
         assert_eq!(registers.stack_pointer(), 0x7fbe26d0);
         assert!(!registers.has_floating);
-        assert!(Registers::parse_syscall("running\n").is_none());
-        assert!(Registers::parse_syscall("").is_none());
+        assert!(registers.set_by_syscall(b"-1 0x7ffd0010 0x4005d0\n"));
+        assert_eq!(registers.stack_pointer(), 0x7ffd0010);
+        let counter = if cfg!(target_arch = "x86_64") { 16 } else { 32 };
+        assert_eq!(registers.general[counter], 0x4005d0);
+        for text in ["running\n", "", "0x1 0x2\n", "7 0x10 0xg\n", "7 10 0x1\n"] {
+            assert!(!registers.set_by_syscall(text.as_bytes()), "{text:?}");
+        }
     }
 
     #[test]

@@ -142,6 +142,12 @@ impl Threads {
         self.all.max(self.list.len())
     }
 
+    /// Of how many of the others no more than stack pointer and program counter is known.
+    pub fn partly(&self) -> usize {
+        let is_such = |thread: &&Thread| thread.registers.only_place;
+        self.list.iter().filter(is_such).count()
+    }
+
     /// How the registers of the others were read.
     pub fn how(&self) -> How {
         self.how

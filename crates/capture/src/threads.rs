@@ -71,6 +71,8 @@ enum SeatState {
     Seized,
     /// Stopped, and its registers read.
     Stopped,
+    /// Stopped, but of its registers only stack pointer and program counter were given.
+    Partly,
     /// Stopped, but its registers were refused.
     Mute,
     /// It may not be traced.
@@ -223,21 +225,27 @@ impl Finished {
     }
 
     /// Waits for the helper's end and gives the threads it read, and how many there were, the calling one counted.
+    /// Of those that it could not read, but others it could, what `/proc/self/task/*/syscall` tells.
     pub(crate) fn threads(mut self) -> (Vec<Thread>, How, usize) {
         reap(self.helper.take(), &mut self.desk);
         let seats = &self.desk.seats[..self.desk.taken.min(self.desk.seats.len())];
+        let is_read = |seat: &Seat| matches!(seat.state, SeatState::Stopped | SeatState::Partly);
+        if !seats.iter().any(is_read) {
+            return (Vec::new(), How::None, self.all);
+        }
         let threads: Vec<_> = seats
             .iter()
-            .filter(|seat| seat.state == SeatState::Stopped)
-            .map(|seat| Thread {
-                tid: seat.tid,
-                registers: seat.registers.clone(),
-                ..Thread::default()
+            .filter_map(|seat| match seat.state {
+                SeatState::Gone => None,
+                _ if is_read(seat) => Some(Thread {
+                    tid: seat.tid,
+                    registers: seat.registers.clone(),
+                    ..Thread::default()
+                }),
+                // One in uninterruptible sleep is where it was.
+                _ => sleeping(seat.tid),
             })
             .collect();
-        if threads.is_empty() {
-            return (threads, How::None, self.all);
-        }
         // Counted when they stood still: one that was on its end before that is none of them.
         let others = seats
             .iter()
@@ -257,16 +265,18 @@ pub(crate) fn asleep(own: pid_t) -> Vec<Thread> {
     let tids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<pid_t>().ok());
     let own = own_in_proc().unwrap_or(own);
     tids.filter(|tid| *tid != own)
-        .filter_map(|tid| {
-            let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).ok()?;
-            let registers = Registers::parse_syscall(&text)?;
-            Some(Thread {
-                tid,
-                registers,
-                ..Thread::default()
-            })
-        })
+        .filter_map(sleeping)
         .collect()
+}
+
+/// Where a thread stands that sleeps in a system call.
+fn sleeping(tid: pid_t) -> Option<Thread> {
+    let text = fs::read(format!("/proc/self/task/{tid}/syscall")).ok()?;
+    let mut thread = Thread {
+        tid,
+        ..Thread::default()
+    };
+    thread.registers.set_by_syscall(&text).then_some(thread)
 }
 
 /// The thread's name, as it is now.
@@ -568,11 +578,12 @@ extern "C" fn help(desk: *mut c_void) -> c_int {
         }
         seize_all(desk);
         wait_for_stops(desk);
-        let stopped = desk
-            .seats
-            .iter()
-            .take(desk.taken)
-            .any(|seat| matches!(seat.state, SeatState::Stopped | SeatState::Mute));
+        let stopped = desk.seats.iter().take(desk.taken).any(|seat| {
+            matches!(
+                seat.state,
+                SeatState::Stopped | SeatState::Partly | SeatState::Mute
+            )
+        });
         if desk.state.load(Ordering::Acquire) != RELEASE {
             desk.set(if stopped { STOPPED } else { REFUSED });
         }
@@ -680,10 +691,15 @@ unsafe fn seize_all(desk: &mut Desk) {
                     };
                     continue;
                 }
+                // SAFETY: integers only.
+                let told = unsafe { raw(libc::SYS_ptrace, PTRACE_INTERRUPT, tid as usize, 0, 0) };
+                if told < 0 && told != -(libc::ESRCH as isize) {
+                    // It will never stop. The end of this process lets it go.
+                    seat.state = SeatState::Refused;
+                    continue;
+                }
                 seat.state = SeatState::Seized;
                 found += 1;
-                // SAFETY: integers only.
-                unsafe { raw(libc::SYS_ptrace, PTRACE_INTERRUPT, tid as usize, 0, 0) };
             }
         }
         if found == 0 {
@@ -738,7 +754,9 @@ unsafe fn wait_for_stops(desk: &mut Desk) {
                 left = true;
             } else if waited > 0 && libc::WIFSTOPPED(status) {
                 // SAFETY: the thread is stopped, and the buffers in its seat are live.
-                unsafe { read_registers(seat) };
+                unsafe { read_registers(seat, desk.tasks) };
+            } else if waited < 0 && waited != -(libc::ECHILD as isize) {
+                seat.state = SeatState::Refused;
             } else {
                 seat.state = SeatState::Gone;
             }
@@ -754,7 +772,8 @@ unsafe fn wait_for_stops(desk: &mut Desk) {
     }
 }
 
-unsafe fn read_registers(seat: &mut Seat) {
+/// By the newer call of ptrace, by the older one, or from the list of the kernel.
+unsafe fn read_registers(seat: &mut Seat, tasks: c_int) {
     let mut general = libc::iovec {
         iov_base: seat.registers.general.as_mut_ptr().cast(),
         iov_len: size_of_val(&seat.registers.general),
@@ -766,24 +785,78 @@ unsafe fn read_registers(seat: &mut Seat) {
     let tid = seat.tid as usize;
     // SAFETY: both vectors describe live memory of the size given.
     unsafe {
-        let read = raw(
+        let mut read = raw(
             libc::SYS_ptrace,
             PTRACE_GETREGSET,
             tid,
             NT_PRSTATUS,
             &raw mut general as usize,
         );
-        seat.state = if read == 0 {
-            SeatState::Stopped
-        } else {
-            SeatState::Mute
-        };
-        seat.registers.has_floating = raw(
+        let mut floats = raw(
             libc::SYS_ptrace,
             PTRACE_GETREGSET,
             tid,
             NT_PRFPREG,
             &raw mut floating as usize,
-        ) == 0;
+        );
+        // In the same layout. Other machines never had it.
+        #[cfg(target_arch = "x86_64")]
+        if read < 0 || floats < 0 {
+            const PTRACE_GETREGS: usize = 12;
+            const PTRACE_GETFPREGS: usize = 14;
+            let (general, floating) = (general.iov_base as usize, floating.iov_base as usize);
+            if read < 0 {
+                read = raw(libc::SYS_ptrace, PTRACE_GETREGS, tid, 0, general);
+            }
+            if floats < 0 {
+                floats = raw(libc::SYS_ptrace, PTRACE_GETFPREGS, tid, 0, floating);
+            }
+        }
+        seat.registers.has_floating = floats == 0;
+        seat.state = if read == 0 {
+            SeatState::Stopped
+        } else if read_listed(seat, tasks) {
+            SeatState::Partly
+        } else {
+            SeatState::Mute
+        };
     }
+}
+
+/// Stack pointer and program counter of a stopped thread, from `/proc/PID/task/TID/syscall`.
+unsafe fn read_listed(seat: &mut Seat, tasks: c_int) -> bool {
+    // From the right: the digits of the id end where the name begins.
+    let mut path = *b"\0\0\0\0\0\0\0\0\0\0/syscall\0";
+    let mut start = 10;
+    let mut left = seat.tid.unsigned_abs();
+    for place in path.iter_mut().take(10).rev() {
+        *place = b'0' + (left % 10) as u8;
+        left /= 10;
+        start -= 1;
+        if left == 0 {
+            break;
+        }
+    }
+    let Some(path) = path.get(start..) else {
+        return false;
+    };
+    let mut text = [0u8; 256];
+    // SAFETY: the directory is open as long as the owner holds it, the path ends with a NUL, the buffer is live.
+    let length = unsafe {
+        let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+        let path = path.as_ptr() as usize;
+        let file = raw(libc::SYS_openat, tasks as usize, path, flags, 0);
+        if file < 0 {
+            return false;
+        }
+        let buffer = text.as_mut_ptr() as usize;
+        let length = raw(libc::SYS_read, file as usize, buffer, text.len(), 0);
+        raw(libc::SYS_close, file as usize, 0, 0, 0);
+        length
+    };
+    let known = usize::try_from(length)
+        .ok()
+        .and_then(|length| text.get(..length));
+    seat.registers.has_floating = false;
+    known.is_some_and(|text| seat.registers.set_by_syscall(text))
 }
