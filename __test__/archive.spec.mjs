@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, lstatSync, readdirSync } from 'node:fs';
+import { createReadStream, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -104,7 +104,7 @@ for (const node of all) {
       assert.deepEqual(archive.filter(({ type, name }) => type !== (name.endsWith('/') ? '5' : '0')), []);
       const inTop = names.map((name) => name.slice(top.length + 1)).filter((name) => /^[^/]+\/?$/.test(name));
       assert.deepEqual(inTop.filter((name) => name.startsWith('core')), ['core']);
-      assert.deepEqual(inTop.filter((name) => !name.endsWith('/')).sort(), ['core', 'manifest.json', 'stillcore.index']);
+      assert.deepEqual(inTop.filter((name) => !name.endsWith('/')).sort(), ['core', 'manifest.json', 'run-gdb.sh', 'run-lldb.sh', 'stillcore.index']);
       assert.equal(inTop.at(-1), 'stillcore.index', 'behind all the others');
       // Every folder comes before what lies in it.
       const made = new Set(['./']);
@@ -125,7 +125,7 @@ for (const node of all) {
       for (const path of mapped.filter((name) => !special.includes(name))) expected.push([path.slice(1), await sha256Of(path)]);
       if (readsDeleted) for (const path of [deleted, replaced]) expected.push([path.slice(1), await sha256Of(mapper)]);
       const got = archive
-        .filter(({ type, name }) => type === '0' && !/^[^/]+\/(core|manifest\.json|stillcore\.index)$/.test(name))
+        .filter(({ type, name }) => type === '0' && !/^[^/]+\/(core|manifest\.json|run-\w+\.sh|stillcore\.index)$/.test(name))
         // Of two files with one name the second lies elsewhere.
         .map(({ name, sha256 }) => [name.slice(top.length + 1).replace(/^rootfs-1\//, ''), sha256]);
       assert.deepEqual(got.sort(), expected.sort());
@@ -134,7 +134,7 @@ for (const node of all) {
     });
 
     await t.test('says in its manifest what it is', () => {
-      const { core, files, time, threads, notes, ...head } = manifest;
+      const { core, files, scripts, time, threads, notes, ...head } = manifest;
       assert.equal(threads.how, 'stopped');
       assert.ok(threads.captured > 1 && threads.captured <= threads.total);
       assert.deepEqual(head, {
@@ -159,7 +159,7 @@ for (const node of all) {
 
     await t.test('says in its manifest what it holds, and why it lacks what it lacks', async () => {
       const entry = (path) => archive.find(({ name }) => name === `${top}/${path}`);
-      const { core, files } = manifest;
+      const { core, files, scripts } = manifest;
       const { size, sha256 } = entry('core');
       assert.deepEqual(core, { path: 'core', size, sha256, dataSize: core.dataSize });
       assert.ok(core.dataSize > 10e6 && core.dataSize < size);
@@ -173,7 +173,9 @@ for (const node of all) {
         const { stdout } = await execute('readelf', ['--notes', file.path]);
         assert.equal(buildId, /Build ID: (\w+)/.exec(stdout)?.[1] ?? null, file.path);
       }
-      assert.equal(included.length, archive.filter(({ type }) => type === '0').length - 3);
+      assert.equal(included.length, archive.filter(({ type }) => type === '0').length - 5);
+      const script = (path) => ({ path, size: entry(path).size, sha256: entry(path).sha256 });
+      assert.deepEqual(scripts, [script('run-gdb.sh'), script('run-lldb.sh')]);
 
       const lacking = files.filter(({ included, reason }) => !included && !/^\(deleted\)/.test(reason));
       const none = { size: null, sha256: null, buildId: null, included: false };
@@ -203,6 +205,9 @@ for (const node of all) {
       await handle.read(trailer, 0, 8, whole - 8);
       assert.equal(trailer.readUInt32LE(4), size % 2 ** 32);
     });
+
+    const skip = works('tar') && works('gdb') ? false : 'tar or gdb is not installed here';
+    await t.test('opens in gdb with its own files, wherever it lies', { skip }, (t) => opensInGdb(t, told));
 
     if (node === first) await t.test('opens elsewhere', (t) => opensElsewhere(t, told.path, archive));
   });
@@ -238,6 +243,25 @@ test('a deleted file that may not be read is listed as missing', { skip: first?.
   assert.ok(!read.some(({ name }) => name.endsWith('gone.node')));
   assert.ok(manifest.files.some(({ path, included }) => included && path === first.path));
 });
+
+/** The script beside the core shows symbols from the archive's files, and takes no file from this machine. */
+async function opensInGdb(t, { path }) {
+  const top = basename(path, '.tar.gz');
+  for (const folder of ['plain', 'with space, "quotes" and: colon']) {
+    const into = join(temporaryFolder(t), folder);
+    mkdirSync(into);
+    await execute('tar', ['-xzf', path, '-C', into]);
+    const args = ['-batch', '-ex', 'bt', '-ex', 'info sharedlibrary', '-ex', 'pwd'];
+    // From the root gdb would find the libraries of this machine.
+    const { stdout } = await execute('sh', [join(into, top, 'run-gdb.sh'), ...args], { cwd: '/', maxBuffer: 1 << 26, timeout: 60_000 });
+    assert.match(stdout, /^#\d+ .* in v8impl::/m, stdout.slice(0, 5000));
+    const libraries = stdout.split('\n').map((line) => /^0x\w+ +0x\w+ +Yes(?: \(\*\))? +(.*)$/.exec(line)?.[1]).filter(Boolean);
+    assert.ok(libraries.length > 3, stdout);
+    assert.deepEqual(libraries.filter((library) => !library.startsWith(`${into}/`) && !library.startsWith('./')), []);
+    assert.match(stdout, /add symbol table from file ".*libstdc\+\+/);
+    if (folder === 'plain') assert.match(stdout, /^Working directory \/\.$/m, 'it ends where it began');
+  }
+}
 
 /** What tars of other people make of an archive is what this test's own reader found in it. */
 async function opensElsewhere(t, path, archive) {

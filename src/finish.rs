@@ -1,7 +1,9 @@
 //! From a core to the result: verify, and pack where an archive is wanted.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -218,6 +220,7 @@ fn write(
     let mut packing =
         Packing::start(out, &title.name, title.time.into(), &options, &progress).map_err(failed)?;
     let files = mapped_files(&core.maps);
+    let executable = executable();
     let unadded = match &core.content {
         // A copy takes memory as long as it lives: first it is read.
         Content::Live(live) => {
@@ -229,12 +232,16 @@ fn write(
             );
             let image = LiveImage::new(&parts, &read, &done);
             packing.core(&image).map_err(failed)?;
-            packing.files(&files).map_err(failed)?;
+            packing
+                .files(&files, executable.as_deref())
+                .map_err(failed)?;
             None
         }
         // While the kernel writes there is time for the files.
         Content::Dump(_) => {
-            packing.files(&files).map_err(failed)?;
+            packing
+                .files(&files, executable.as_deref())
+                .map_err(failed)?;
             let (core_path, unadded) = dumped(core)?;
             let file = File::open(&core_path)
                 .map_err(|error| Failure::io(&error, "open", Some(&core_path)))?;
@@ -357,6 +364,16 @@ fn private_file(path: &Path) -> Result<File, Failure> {
         .mode(0o600)
         .open(path);
     opened.map_err(|error| Failure::io(&error, "open", Some(path)))
+}
+
+/// The path of node itself, without the kernel's mark where it was deleted.
+fn executable() -> Option<PathBuf> {
+    let path = fs::read_link("/proc/self/exe").ok()?;
+    let bytes = path.as_os_str().as_bytes();
+    Some(match bytes.strip_suffix(b" (deleted)") {
+        Some(plain) if !path.exists() => PathBuf::from(OsStr::from_bytes(plain)),
+        _ => path,
+    })
 }
 
 fn command_line() -> Vec<String> {

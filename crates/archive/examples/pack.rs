@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         core: &core,
         core_mtime: core.metadata()?.modified()?,
         files: &mapped_files(&std::fs::read("/proc/self/maps")?),
+        executable: None,
         manifest: ManifestHead::default(),
         options: PackOptions {
             compression,

@@ -238,7 +238,8 @@ fn why(error: io::Error) -> String {
 }
 
 /// Where a file goes below the top folder: its own path made relative. Whatever would be named like the archive's
-/// own entries (`core...`, `manifest.json`, the index) goes below `rootfs/`. `None` when nothing is left of the path.
+/// own entries (`core...`, `manifest.json`, `run-...`, the index) goes below `rootfs/`. `None` when nothing is left of
+/// the path.
 pub(crate) fn archive_path(path: &Path) -> Option<Vec<u8>> {
     let parts: Vec<&[u8]> = path
         .as_os_str()
@@ -247,7 +248,10 @@ pub(crate) fn archive_path(path: &Path) -> Option<Vec<u8>> {
         .filter(|part| !part.is_empty() && *part != b"." && *part != b"..")
         .collect();
     let first = parts.first()?;
-    let reserved = first.starts_with(b"core") || *first == b"manifest.json" || *first == INDEX_NAME;
+    let reserved = first.starts_with(b"core")
+        || first.starts_with(b"run-")
+        || *first == b"manifest.json"
+        || *first == INDEX_NAME;
     let path = parts.join(&b'/');
     Some(if reserved {
         [b"rootfs/", path.as_slice()].concat()
@@ -323,6 +327,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0          [vsyscall]
             ("/core", Some("rootfs/core")),
             ("/manifest.json", Some("rootfs/manifest.json")),
             ("/stillcore.index", Some("rootfs/stillcore.index")),
+            ("/run-gdb.sh", Some("rootfs/run-gdb.sh")),
             ("/app/core/x.so", Some("app/core/x.so")),
             ("//a/./../../b", Some("a/b")),
             ("/..", None),

@@ -1,7 +1,8 @@
 //! Packs a core, and the ELF files of the process it came from, into one `.tar.gz`, `.tar.zst` or `.tar`.
 //!
 //! You give a core, the list of mapped files and an output; you get an archive that every common program opens:
-//! plain files and folders, a `manifest.json` that says what is in it and what is missing and why.
+//! plain files and folders, a `manifest.json` that says what is in it and what is missing and why, and scripts that
+//! open the core in gdb and lldb.
 //! Holes of the core cost no time and next to no space. Memory is bounded, whatever the size of the core.
 //!
 //! The core is an open file, or a [`LiveImage`]: headers made beforehand and the memory of a live process. The latter
@@ -19,6 +20,7 @@
 //!     core: &core,
 //!     core_mtime: core.metadata()?.modified()?,
 //!     files: &mapped_files(&std::fs::read("/proc/self/maps")?),
+//!     executable: Some(&std::fs::read_link("/proc/self/exe")?),
 //!     manifest: ManifestHead::default(),
 //!     options: PackOptions::default(),
 //!     progress: &|_bytes| true,
@@ -34,9 +36,12 @@
 mod block;
 mod collect;
 mod compression;
+mod error;
 mod hash;
 mod index;
 mod manifest;
+mod packer;
+mod script;
 mod source;
 mod sparse;
 mod stream;
@@ -45,11 +50,14 @@ mod write;
 pub use block::{BLOCK_SIZE, Block};
 pub use collect::{MappedFile, mapped_files};
 pub use compression::Compression;
-pub use manifest::{CoreEntry, FileEntry, Manifest, ManifestHead, SCHEMA_VERSION, Tool};
+pub use error::PackError;
+pub use manifest::{
+    CoreEntry, FileEntry, Manifest, ManifestHead, SCHEMA_VERSION, ScriptEntry, Tool,
+};
 pub use source::{CoreSource, LiveImage, Part};
 pub use sparse::{SparseWriter, Written, write_core};
 pub use stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};
-pub use write::{PackError, PackJob, Packed, Packing, pack};
+pub use write::{PackJob, Packed, Packing, pack};
 
 /// More compressing threads than this take more memory than they save time.
 const MAX_THREADS: usize = 8;

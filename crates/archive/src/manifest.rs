@@ -82,6 +82,18 @@ pub struct FileEntry {
     pub reason: Option<String>,
 }
 
+/// A script in the top folder that opens the core in a debugger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScriptEntry {
+    /// Its path below the top folder.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
 /// The whole of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -110,6 +122,9 @@ pub struct Manifest {
     pub core: CoreEntry,
     /// Every file that the process had mapped, in the order of their addresses.
     pub files: Vec<FileEntry>,
+    /// The scripts.
+    #[serde(default)]
+    pub scripts: Vec<ScriptEntry>,
     /// Things a reader should know, as sentences.
     pub notes: Vec<String>,
     /// Further fields that the caller gave.
@@ -119,11 +134,16 @@ pub struct Manifest {
 
 impl Manifest {
     /// Puts together what the caller knows and what the packer found.
-    pub(crate) fn new(head: &ManifestHead, core: CoreEntry, files: Vec<FileEntry>) -> Manifest {
+    pub(crate) fn new(
+        head: &ManifestHead,
+        core: CoreEntry,
+        files: Vec<FileEntry>,
+        scripts: Vec<ScriptEntry>,
+    ) -> Manifest {
         let head = head.clone();
         let mut extra = head.extra;
         // JSON must not have the same name twice.
-        const TAKEN: [&str; 13] = [
+        const TAKEN: [&str; 14] = [
             "schemaVersion",
             "tool",
             "time",
@@ -136,6 +156,7 @@ impl Manifest {
             "command",
             "core",
             "files",
+            "scripts",
             "notes",
         ];
         for name in TAKEN {
@@ -154,6 +175,7 @@ impl Manifest {
             command: head.command,
             core,
             files,
+            scripts,
             notes: head.notes,
             extra,
         }

@@ -88,6 +88,23 @@ impl CoreSource for File {
     }
 }
 
+/// Bytes in memory.
+pub(crate) struct BytesSource<'a>(pub(crate) &'a [u8]);
+
+impl CoreSource for BytesSource<'_> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn parts(&self) -> Box<dyn Iterator<Item = Part<'_>> + '_> {
+        Box::new(std::iter::once(Part::Bytes(self.0)))
+    }
+
+    fn read(&self, _address: u64, _buf: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
+}
+
 /// Holes and data of a file in turn.
 struct FileParts<'a> {
     file: &'a File,

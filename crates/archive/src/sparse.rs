@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt;
 
 use crate::block::BLOCK_SIZE;
 use crate::compression::{ZERO_PAGE, is_zero};
+use crate::error::PackError;
+use crate::packer::read_some;
 use crate::source::{CoreSource, Part};
-use crate::write::{PackError, read_some};
 
 /// Zeros are left out in pieces of this size, at multiples of it.
 const PAGE: usize = ZERO_PAGE.len();

@@ -101,6 +101,7 @@ fn job(core: &dyn CoreSource, compression: Compression) -> PackJob<'_> {
         core,
         core_mtime: SystemTime::UNIX_EPOCH,
         files: &[],
+        executable: None,
         manifest: ManifestHead {
             method: "direct".to_owned(),
             ..ManifestHead::default()
@@ -287,6 +288,7 @@ fn the_copy_may_go_before_anything_else_is_packed() {
     };
     let with_files = PackJob {
         files: &files,
+        executable: None,
         progress: &progress,
         ..job(&image, Compression::Zstd)
     };

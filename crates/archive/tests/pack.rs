@@ -24,6 +24,7 @@ fn job<'a>(core: &'a File, files: &'a [MappedFile]) -> PackJob<'a> {
         core,
         core_mtime: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         files,
+        executable: None,
         manifest: ManifestHead {
             pid: 77,
             method: "kernel".to_owned(),
@@ -314,7 +315,7 @@ fn only_regular_elf_files_are_packed_and_the_others_say_why_not() {
             .values()
             .filter(|entry| entry.0.is_some())
             .count(),
-        4 // the core, the file, the manifest, the index
+        6 // the core, the file, two scripts, the manifest, the index
     );
 }
 
@@ -380,7 +381,8 @@ fn a_huge_hole_is_neither_read_nor_compressed() {
         },
     )
     .unwrap();
-    assert_eq!(steps.get(), end + 3);
+    let scripts: u64 = (packed.manifest.scripts.iter().map(|script| script.size)).sum();
+    assert_eq!(steps.get(), end + 3 + scripts);
     assert_eq!(packed.input_bytes, end + 3);
     assert!(packed.manifest.core.data_size < 1 << 20);
     assert!((out.len() as u64) < end / 900, "{}", out.len());

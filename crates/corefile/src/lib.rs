@@ -50,6 +50,7 @@ mod notes;
 mod process;
 #[cfg(feature = "process")]
 mod registers;
+mod soname;
 mod source;
 #[cfg(feature = "process")]
 mod symbols;
@@ -78,6 +79,7 @@ pub use crate::notes::Note;
 pub use crate::process::Process;
 #[cfg(feature = "process")]
 pub use crate::registers::{Arch, Registers};
+pub use crate::soname::soname;
 pub use crate::source::{FileSource, IntoSource, Source};
 #[cfg(feature = "process")]
 pub use crate::symbols::{Symbol, SymbolKind, demangle};

@@ -1,0 +1,182 @@
+//! `run-gdb.sh` and `run-lldb.sh`: how a debugger is told to take everything from the unpacked archive, and to run
+//! nothing of it.
+//!
+//! The scripts use nothing but the shell's own commands, so that they work where there is no more than a debugger.
+//! What they say was tried with gdb 13 and lldb 14:
+//!
+//! * gdb looks for a library first below its working folder, the path's leading slash left out: with `/` as working
+//!   folder it would take the host's. So gdb goes into the archive while it loads, and back afterwards.
+//! * gdb takes `solib-search-path` by the library's recorded path, then by its base name. That finds libraries whose
+//!   folder was reached through a link (merged `/usr`), and those with relative paths.
+//! * A library whose file is named otherwise than it was asked for (`DT_SONAME`), where the archive has no links, is
+//!   named to the debugger together with its address.
+//! * Lists of folders are separated by colons. Where the path of the archive has one, the script stays in it and
+//!   names everything relatively.
+
+/// What the scripts have to say about an archive. All paths are below the top folder.
+#[derive(Debug, Default)]
+pub(crate) struct ScriptPlan {
+    core: Vec<u8>,
+    /// The executable, where it is in the archive.
+    pub(crate) executable: Option<Vec<u8>>,
+    /// Where libraries are looked for that do not lie where their recorded path says.
+    folders: Vec<Vec<u8>>,
+    /// Libraries that would not be found by name, and what to add to their addresses.
+    placed: Vec<(Vec<u8>, u64)>,
+}
+
+/// Most libraries that are named one by one: the command line has a limit.
+const MAX_PLACED: usize = 200;
+
+impl ScriptPlan {
+    /// Of an archive with this core.
+    pub(crate) fn new(core: &[u8]) -> ScriptPlan {
+        ScriptPlan {
+            core: core.to_vec(),
+            ..ScriptPlan::default()
+        }
+    }
+
+    /// Libraries are looked for in this folder too.
+    pub(crate) fn search(&mut self, folder: &[u8]) {
+        // There is no way to write a colon in such a list.
+        if !folder.contains(&b':') && !self.folders.iter().any(|known| known == folder) {
+            self.folders.push(folder.to_vec());
+        }
+    }
+
+    /// This library is loaded with `offset` added to the addresses that it was linked for.
+    pub(crate) fn place(&mut self, path: &[u8], offset: u64) {
+        if self.placed.len() < MAX_PLACED {
+            self.placed.push((path.to_vec(), offset));
+        }
+    }
+
+    /// Names and texts of the scripts.
+    pub(crate) fn scripts(&self) -> [(&'static str, Vec<u8>); 2] {
+        [("run-gdb.sh", self.gdb()), ("run-lldb.sh", self.lldb())]
+    }
+
+    fn gdb(&self) -> Vec<u8> {
+        let mut text = self.head("gdb", "-batch -ex bt");
+        text.extend_from_slice(
+            b"case $here in
+.) ;;
+*) set -- -ex \"cd $from\" \"$@\" ;;
+esac
+",
+        );
+        if !self.placed.is_empty() {
+            text.extend_from_slice(b"set -- -ex 'set confirm on' \"$@\"\n");
+            for (path, offset) in &self.placed {
+                text.extend_from_slice(b"set -- -ex \"add-symbol-file \\\"$here/\"");
+                text.extend_from_slice(&quoted(&escaped(path)));
+                text.extend_from_slice(format!("'\" -o {offset:#x}' \"$@\"\n").as_bytes());
+            }
+            text.extend_from_slice(b"set -- -ex 'set confirm off' \"$@\"\n");
+        }
+        text.extend_from_slice(b"set -- -c \"$here/\"");
+        text.extend_from_slice(&quoted(&self.core));
+        text.extend_from_slice(b" \"$@\"\n");
+        if let Some(executable) = &self.executable {
+            text.extend_from_slice(b"set -- -se \"$here/\"");
+            text.extend_from_slice(&quoted(executable));
+            text.extend_from_slice(b" \"$@\"\n");
+        }
+        text.extend_from_slice(
+            b"exec \"${GDB:-gdb}\" -nx -iex 'set auto-load off' -iex 'set libthread-db-search-path $sdir' \\
+  -iex \"cd $here\" -iex \"set sysroot $here\" -iex \"set solib-search-path $folders\" \\
+  -iex \"set debug-file-directory $here/usr/lib/debug\" \"$@\"
+",
+        );
+        text
+    }
+
+    fn lldb(&self) -> Vec<u8> {
+        let mut text = self.head("lldb", "-b -o bt");
+        for (path, offset) in self.placed.iter().rev() {
+            let path = quoted(&escaped(path));
+            text.extend_from_slice(b"set -- -o \"target modules add \\\"$here/\"");
+            text.extend_from_slice(&path);
+            text.extend_from_slice(b"'\"' -o \"target modules load --file \\\"$here/\"");
+            text.extend_from_slice(&path);
+            text.extend_from_slice(format!("'\" --slide {offset:#x}' \"$@\"\n").as_bytes());
+        }
+        text.extend_from_slice(b"set -- --core \"$here/\"");
+        text.extend_from_slice(&quoted(&self.core));
+        text.extend_from_slice(b" \"$@\"\n");
+        if let Some(executable) = &self.executable {
+            text.extend_from_slice(b"set -- --file \"$here/\"");
+            text.extend_from_slice(&quoted(executable));
+            text.extend_from_slice(b" \"$@\"\n");
+        }
+        for folder in self.folders.iter().rev() {
+            text.extend_from_slice(
+                b"set -- -O \"settings append target.exec-search-paths \\\"$here/\"",
+            );
+            text.extend_from_slice(&quoted(&escaped(folder)));
+            text.extend_from_slice(b"'\"' \"$@\"\n");
+        }
+        text.extend_from_slice(
+            b"exec \"${LLDB:-lldb}\" --no-lldbinit -O 'settings set target.load-script-from-symbol-file false' \\
+  -O 'settings set target.load-cwd-lldbinit false' -O \"platform select --sysroot \\\"$here\\\" remote-linux\" \\
+  -O \"settings set target.debug-file-search-paths \\\"$here/usr/lib/debug\\\"\" \"$@\"
+",
+        );
+        text
+    }
+
+    /// The beginning: sets `here`, `from` and `folders`.
+    fn head(&self, debugger: &str, example: &str) -> Vec<u8> {
+        let mut text = format!(
+            "#!/bin/sh
+# Opens this core in {debugger} with the files beside it. Arguments are passed on: sh run-{debugger}.sh {example}
+# Nothing that came with the archive is run: no init files, no scripts in its files.
+case $0 in
+*/*) here=${{0%/*}}/ ;;
+*) here=. ;;
+esac
+from=$(pwd)
+CDPATH= cd -- \"$here\" || exit
+here=$(pwd -P)
+case $here in
+*[:\\\"\\\\\\`]*) here=. ;;
+*) CDPATH= cd -- \"$from\" || exit ;;
+esac
+folders=$here
+"
+        )
+        .into_bytes();
+        for folder in &self.folders {
+            text.extend_from_slice(b"folders=$folders:$here/");
+            text.extend_from_slice(&quoted(folder));
+            text.push(b'\n');
+        }
+        text
+    }
+}
+
+/// A word of the shell that stands for these bytes.
+pub(crate) fn quoted(bytes: &[u8]) -> Vec<u8> {
+    let mut word = vec![b'\''];
+    for &byte in bytes {
+        match byte {
+            b'\'' => word.extend_from_slice(b"'\\''"),
+            byte => word.push(byte),
+        }
+    }
+    word.push(b'\'');
+    word
+}
+
+/// These bytes within double quotes of gdb or lldb.
+fn escaped(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        if matches!(byte, b'"' | b'\\' | b'`') {
+            text.push(b'\\');
+        }
+        text.push(byte);
+    }
+    text
+}
