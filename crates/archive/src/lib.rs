@@ -40,6 +40,8 @@ mod error;
 mod hash;
 mod index;
 mod manifest;
+#[cfg(feature = "open")]
+mod open;
 mod packer;
 mod script;
 mod source;
@@ -53,6 +55,13 @@ pub use compression::Compression;
 pub use error::PackError;
 pub use manifest::{
     CoreEntry, FileEntry, Manifest, ManifestHead, SCHEMA_VERSION, ScriptEntry, Tool,
+};
+#[cfg(feature = "open")]
+pub use open::{
+    CACHE_SIZE_VARIABLE, Cache, CacheEntry, CacheUse, Cleared, FileInfo, FileKind, Files, Format,
+    Limits, OpenError, OpenOptions, Opened, OpenedKind, Problem, ProblemKind, Progress, Refused,
+    Step, UnpackOptions, Unpacked, Verified, open, open_source, open_stdin, open_stream,
+    parse_size, printable, unpack, unpack_source, verify, verify_source,
 };
 pub use source::{CoreSource, LiveImage, Part};
 pub use sparse::{SparseWriter, Written, write_core};

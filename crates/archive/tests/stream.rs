@@ -278,8 +278,8 @@ fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
 #[test]
 fn dropping_it_unfinished_ends_its_threads() {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
-    let hook = |_: &'static std::ffi::CStr| {
-        assert_eq!(std::thread::current().name(), Some("stillcore-pack"));
+    let hook = |name: &'static std::ffi::CStr| {
+        assert_eq!(name, c"stillcore-pack");
         STARTED.fetch_add(1, Ordering::Relaxed);
     };
     for _ in 0..20 {

@@ -1,0 +1,546 @@
+//! Where compressed cores and archives of others are unpacked, once: a private folder of bounded size.
+//!
+//! `$XDG_CACHE_HOME/stillcore`, else `~/.cache/stillcore`; 0700, its files 0600. A file there is one decompressed
+//! stream (a core, a tar archive, a file of a zip archive) with its holes, named by what it came from: device, inode,
+//! size, time and both ends of the compressed file. It grows under another name, `KEY.partial`, locked with flock as
+//! long as somebody works on it, and gets its own when it is whole and on the disk: what was left half done by a kill
+//! is never believed, and two that want the same wait for each other. `KEY.json` says where it came from, for people.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use stillcore_corefile::Source;
+
+use super::error::OpenError;
+use super::limits::{Limits, Progress, Step, step};
+use crate::manifest::hex;
+use crate::sparse::SparseWriter;
+
+/// The variable that says how much the cache may hold, such as `50G`.
+pub const CACHE_SIZE_VARIABLE: &str = "STILLCORE_CACHE_SIZE";
+
+/// What it may hold unless that says otherwise.
+const DEFAULT_SIZE: u64 = 20 << 30;
+
+/// What is left free on a disk.
+const RESERVE: u64 = 256 << 20;
+
+/// How much is written before the free space is asked for again.
+const ASK_AGAIN: u64 = 64 << 20;
+
+/// Pause while another process unpacks the same.
+const WAIT: Duration = Duration::from_millis(50);
+
+const PARTIAL: &str = "partial";
+
+/// Bytes of both ends that are part of a key.
+const ENDS: u64 = 64 * 1024;
+
+/// The folder of unpacked files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    folder: PathBuf,
+    size: u64,
+}
+
+/// A file in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// The file.
+    pub path: PathBuf,
+    /// What it was unpacked from, as far as that is known: a path, and what in it.
+    pub origin: Option<String>,
+    /// Its length, holes included.
+    pub len: u64,
+    /// What it takes on the disk.
+    pub bytes: u64,
+    /// When it was last used.
+    pub used: SystemTime,
+    /// It is not whole: somebody is at work on it, or was killed.
+    pub partial: bool,
+}
+
+/// What [`Cache::clear`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cleared {
+    /// Files removed, those that were not whole too.
+    pub files: usize,
+    /// What they took on the disk, in bytes.
+    pub bytes: u64,
+    /// Files that somebody is at work on, and that are still there.
+    pub busy: usize,
+}
+
+impl Cache {
+    /// The folder and size that the environment says; `None` where it names no folder (neither `XDG_CACHE_HOME`, which
+    /// must be absolute, nor `HOME`).
+    pub fn from_env() -> Option<Cache> {
+        let absolute = |name: &str| {
+            let path = std::env::var_os(name).map(PathBuf::from)?;
+            path.is_absolute().then_some(path)
+        };
+        let folder = absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))?
+            .join("stillcore");
+        let size = std::env::var(CACHE_SIZE_VARIABLE)
+            .ok()
+            .and_then(|text| parse_size(&text))
+            .unwrap_or(DEFAULT_SIZE);
+        Some(Cache { folder, size })
+    }
+
+    /// A folder of your own, that may hold `size` bytes.
+    pub fn at(folder: impl Into<PathBuf>, size: u64) -> Cache {
+        Cache {
+            folder: folder.into(),
+            size,
+        }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What it may hold, in bytes on the disk.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What is in it, the file used last first. A folder that is not there is empty.
+    ///
+    /// # Errors
+    /// Those of reading the folder.
+    pub fn entries(&self) -> io::Result<Vec<CacheEntry>> {
+        let mut entries = Vec::new();
+        let list = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+            list => list?,
+        };
+        for file in list {
+            let path = file?.path();
+            let partial = path.extension().is_some_and(|end| end == PARTIAL);
+            let Some(key) = key_of(&path).filter(|_| partial || path.extension().is_none()) else {
+                continue;
+            };
+            // It may go while we look.
+            let Ok(metadata) = std::fs::symlink_metadata(&path) else {
+                continue;
+            };
+            entries.push(CacheEntry {
+                origin: self.origin(&key),
+                len: metadata.len(),
+                bytes: on_disk(&metadata),
+                used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+                partial,
+                path,
+            });
+        }
+        entries.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.path.cmp(&b.path)));
+        Ok(entries)
+    }
+
+    /// Removes everything that nobody is at work on. Files in use stay readable for those who use them.
+    ///
+    /// # Errors
+    /// Those of reading the folder and of removing a file.
+    pub fn clear(&self) -> io::Result<Cleared> {
+        let mut cleared = Cleared::default();
+        for entry in self.entries()? {
+            if entry.partial && !self.is_abandoned(&entry.path) {
+                cleared.busy += 1;
+                continue;
+            }
+            remove(&entry.path)?;
+            cleared.files += 1;
+            cleared.bytes += entry.bytes;
+        }
+        if let Ok(list) = std::fs::read_dir(&self.folder) {
+            for path in list.flatten().map(|file| file.path()) {
+                if path.extension().is_some_and(|end| end == "json") && key_of(&path).is_some() {
+                    remove(&path)?;
+                }
+            }
+        }
+        Ok(cleared)
+    }
+
+    fn origin(&self, key: &str) -> Option<String> {
+        let file = File::open(self.file(key, Some("json"))).ok()?;
+        let about: serde_json::Value = serde_json::from_reader(file.take(1 << 16)).ok()?;
+        about.get("origin")?.as_str().map(str::to_owned)
+    }
+
+    fn file(&self, key: &str, extension: Option<&str>) -> PathBuf {
+        match extension {
+            Some(extension) => self.folder.join(format!("{key}.{extension}")),
+            None => self.folder.join(key),
+        }
+    }
+
+    /// Makes the folder, for its owner only.
+    fn prepare(&self) -> io::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)?;
+        let metadata = std::fs::symlink_metadata(&self.folder)?;
+        if !metadata.is_dir() || metadata.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(io::Error::other(
+                "it is not a folder that belongs to this user alone",
+            ));
+        }
+        if metadata.mode() & 0o077 != 0 {
+            std::fs::set_permissions(&self.folder, PermissionsExt::from_mode(0o700))?;
+        }
+        Ok(())
+    }
+
+    /// The file of this key: the one that is there, or one that `fill` writes.
+    ///
+    /// # Errors
+    /// Those of `fill`, and [`OpenError::Write`] where the cache cannot be used; [`OpenError::Stopped`] while waiting for
+    /// another process.
+    pub(crate) fn get(
+        &self,
+        key: &Key,
+        progress: Option<&Progress>,
+        fill: impl FnOnce(&File, &Path) -> Result<(), OpenError>,
+    ) -> Result<(File, Option<PathBuf>), OpenError> {
+        self.prepare().map_err(OpenError::write(&self.folder))?;
+        let path = self.file(&key.hash, None);
+        let partial = self.file(&key.hash, Some(PARTIAL));
+        let writing = || OpenError::write(&partial);
+        let locked = loop {
+            if let Some(file) = open_whole(&path) {
+                // What was used last goes last. It is no harm if that cannot be noted.
+                let _ = file.set_modified(SystemTime::now());
+                return Ok((file, Some(path)));
+            }
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(OFlag::O_NOFOLLOW.bits())
+                .open(&partial)
+                .map_err(writing())?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                // It may have got its name, or have been removed, before it was locked.
+                Ok(locked) if is_at(&locked, &partial) && open_whole(&path).is_none() => {
+                    break locked;
+                }
+                Ok(_) => {}
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                    let waiting = Step {
+                        done: 0,
+                        total: None,
+                    };
+                    step(progress, waiting)?;
+                    std::thread::sleep(WAIT);
+                }
+                Err((_, errno)) => return Err(writing()(errno.into())),
+            }
+        };
+        let result = self.fill(key, &locked, fill);
+        if let Err(error) = result {
+            let _ = std::fs::remove_file(&partial);
+            return Err(error);
+        }
+        std::fs::rename(&partial, &path).map_err(writing())?;
+        let kept = self.evict(&path).unwrap_or(true);
+        let file = locked
+            .unlock()
+            .map_err(|(_, errno)| writing()(errno.into()))?;
+        Ok((file, kept.then_some(path)))
+    }
+
+    fn fill(
+        &self,
+        key: &Key,
+        file: &File,
+        fill: impl FnOnce(&File, &Path) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        // What a killed process left.
+        file.set_len(0).map_err(OpenError::write(&self.folder))?;
+        fill(file, &self.folder)?;
+        let about = self.file(&key.hash, Some("json"));
+        let text = json!({ "origin": key.origin }).to_string();
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&about)
+            .and_then(|mut about| about.write_all(text.as_bytes()));
+        written.map_err(OpenError::write(about))?;
+        // A name that outlives its content in a power failure would be a core full of zeros.
+        file.sync_all().map_err(OpenError::write(&self.folder))
+    }
+
+    /// Removes what was not used for longest until the rest fits; `false` when `newest` alone does not, and is gone.
+    fn evict(&self, newest: &Path) -> io::Result<bool> {
+        let entries = self.entries()?;
+        let mut sum = 0_u64;
+        let mut kept = true;
+        // Its own time may be older than that of one that was used meanwhile; it stays nevertheless.
+        let (own, others): (Vec<_>, Vec<_>) =
+            entries.into_iter().partition(|entry| entry.path == newest);
+        for entry in own.into_iter().chain(others) {
+            if entry.partial {
+                if self.is_abandoned(&entry.path) {
+                    remove(&entry.path)?;
+                }
+                continue;
+            }
+            sum = sum.saturating_add(entry.bytes);
+            if sum > self.size {
+                remove(&entry.path)?;
+                remove(&entry.path.with_extension("json"))?;
+                sum -= entry.bytes;
+                kept &= entry.path != newest;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Whether nobody works on a file that is not whole.
+    fn is_abandoned(&self, partial: &Path) -> bool {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(partial);
+        file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+    }
+}
+
+/// A temporary file without a name, and the folder it is in.
+///
+/// # Errors
+/// [`OpenError::Write`].
+pub(crate) fn temporary() -> Result<(File, PathBuf), OpenError> {
+    // Cores are large, and /tmp is often in memory.
+    let folder = match std::env::var_os("TMPDIR") {
+        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
+        _ => PathBuf::from("/var/tmp"),
+    };
+    let folder = match folder.is_dir() {
+        true => folder,
+        false => std::env::temp_dir(),
+    };
+    let file = tempfile::tempfile_in(&folder).map_err(OpenError::write(&folder))?;
+    Ok((file, folder))
+}
+
+/// Writes a stream to an empty file, with holes for its zeros, within the limits and what the disk has room for.
+/// `done` says how far the reading has come, of `total`.
+pub(crate) fn spool(
+    reader: &mut dyn Read,
+    file: &File,
+    folder: &Path,
+    limits: &Limits,
+    progress: Option<&Progress>,
+    done: &dyn Fn() -> Step,
+) -> Result<(), OpenError> {
+    let mut room = Room::new(folder);
+    let mut writer = SparseWriter::new(file);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let n = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        limits.check_unpacked(writer.position().saturating_add(n as u64))?;
+        room.check(writer.data_bytes() + n as u64)?;
+        writer
+            .write_all(&buffer[..n])
+            .map_err(OpenError::write(folder))?;
+        step(progress, done())?;
+    }
+    writer.flush().map_err(OpenError::write(folder))
+}
+
+/// Watches the free space of a disk while something is written to it.
+pub(crate) struct Room {
+    folder: PathBuf,
+    /// Bytes written up to which it need not be asked again.
+    until: u64,
+    asked: bool,
+}
+
+impl Room {
+    pub(crate) fn new(folder: &Path) -> Room {
+        Room {
+            folder: folder.to_owned(),
+            until: 0,
+            asked: false,
+        }
+    }
+
+    /// Before so many bytes have been written in all.
+    pub(crate) fn check(&mut self, written: u64) -> Result<(), OpenError> {
+        if self.asked && written < self.until {
+            return Ok(());
+        }
+        self.asked = true;
+        self.until = written + ASK_AGAIN;
+        // Where that cannot be told, writing will tell.
+        let Ok(disk) = nix::sys::statvfs::statvfs(&self.folder) else {
+            return Ok(());
+        };
+        #[allow(clippy::useless_conversion)] // narrower elsewhere
+        let free =
+            u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+        if free < RESERVE + ASK_AGAIN {
+            return Err(OpenError::NoSpace {
+                folder: self.folder.clone(),
+                free: free.saturating_sub(RESERVE),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Under which name something is kept, and what it is, for people.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    hash: String,
+    origin: String,
+}
+
+impl Key {
+    /// That of an open file.
+    pub(crate) fn of(path: &Path, metadata: &Metadata, source: &dyn Source) -> io::Result<Key> {
+        let mut sha = Sha256::new();
+        sha.update(b"stillcore cache 1");
+        let numbers = [
+            metadata.dev(),
+            metadata.ino(),
+            metadata.len(),
+            metadata.mtime() as u64,
+            metadata.mtime_nsec() as u64,
+        ];
+        for number in numbers {
+            sha.update(number.to_le_bytes());
+        }
+        let mut end = vec![0; ENDS as usize];
+        for at in [0, source.len().saturating_sub(ENDS)] {
+            let n = source.read_at(at, &mut end)?;
+            sha.update(&end[..n]);
+        }
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Key {
+            hash: hex(&sha.finalize()[..16]),
+            origin: path.display().to_string(),
+        })
+    }
+
+    /// That of something inside.
+    pub(crate) fn inside(&self, name: &[u8]) -> Key {
+        let mut sha = Sha256::new();
+        sha.update(&self.hash);
+        sha.update(name);
+        Key {
+            hash: hex(&sha.finalize()[..16]),
+            origin: format!("{}: {}", self.origin, super::path::printable(name)),
+        }
+    }
+}
+
+/// The key in the name of one of our files.
+fn key_of(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_str()?;
+    let is_key = stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_key.then(|| stem.to_owned())
+}
+
+/// A whole file of the cache, unless it is not ours.
+fn open_whole(path: &Path) -> Option<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(path)
+        .ok()?;
+    let metadata = file.metadata().ok()?;
+    let private = metadata.mode() & 0o077 == 0;
+    let own = metadata.uid() == nix::unistd::geteuid().as_raw();
+    (metadata.is_file() && private && own).then_some(file)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn on_disk(metadata: &Metadata) -> u64 {
+    // POSIX counts in these, whatever the disk does.
+    metadata.blocks().saturating_mul(512)
+}
+
+/// `1500`, `20G`, `1.5T`, `500 MB`: powers of 1024.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_uppercase();
+    let unit = unit.trim_end_matches('B').trim_end_matches('I');
+    let shift = match unit {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(1 << shift);
+    }
+    let number: f64 = number.parse().ok()?;
+    let size = number * (1_u64 << shift) as f64;
+    (size.is_finite() && size >= 0.0 && size < u64::MAX as f64).then_some(size as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, size) in [
+            ("0", Some(0)),
+            ("1500", Some(1500)),
+            ("2k", Some(2048)),
+            ("20G", Some(20 << 30)),
+            (" 1.5 TiB ", Some(3 << 39)),
+            ("500 MB", Some(500 << 20)),
+            ("", None),
+            ("-1", None),
+            ("ten", None),
+            ("99999999999T", None),
+        ] {
+            assert_eq!(parse_size(text), size, "{text}");
+        }
+    }
+}
