@@ -59,6 +59,7 @@ fn made(core: &RawCore<'_>, unadded: Option<std::io::Error>) -> Made {
             "The registers of the other threads could not be appended to the kernel's core: {error}."
         ));
     }
+    made.notes.extend(left_out(core));
     made
 }
 
@@ -71,6 +72,21 @@ fn dumped(core: &RawCore<'_>) -> Result<(PathBuf, Option<std::io::Error>), Failu
     verify(core, &path)?;
     let unadded = core.add_threads(&path).err();
     Ok((path, unadded))
+}
+
+/// What had to go for the size that was wanted.
+fn left_out(core: &RawCore<'_>) -> Option<String> {
+    let Content::Live(live) = &core.content else {
+        return None;
+    };
+    let ranges = live.skipped().iter();
+    let ranges = ranges.filter(|one| one.reason == "maxSize").count();
+    (live.left_out() > 0).then(|| {
+        format!(
+            "maxSize: {} bytes of memory in {ranges} ranges are not in the core.",
+            live.left_out()
+        )
+    })
 }
 
 /// What whoever reads the core should know of how it came to be.

@@ -16,10 +16,9 @@ use std::os::unix::fs::FileExt;
 use crate::maps::Mapping;
 use crate::notes::{self, About, Thread};
 
-pub(crate) const PAGE: u64 = 4096;
+mod shrink;
 
-/// From this size on a mapping counts as a large buffer.
-const LARGE: u64 = 1 << 20;
+pub(crate) const PAGE: u64 = 4096;
 
 /// A planned core.
 #[derive(Debug)]
@@ -28,11 +27,13 @@ pub struct Image {
     head: Vec<u8>,
     segments: Vec<Segment>,
     size: u64,
-    /// Mappings left out, with the reason.
+    /// Memory left out, with the reason.
     pub skipped: Vec<Skipped>,
+    /// Bytes that hold something and are left out for the size that is wanted.
+    pub left_out: u64,
 }
 
-/// A mapping that is not in the core.
+/// A mapping that is not in the core, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Addresses.
@@ -120,6 +121,7 @@ impl Image {
             segments,
             size: 0,
             skipped,
+            left_out: 0,
         };
         image.finish(sources);
         image.shrink(sources);
@@ -177,63 +179,6 @@ impl Image {
         head.extend(notes);
         head.resize(head.len().next_multiple_of(PAGE as usize), 0);
         self.head = head;
-    }
-
-    /// Leaves out what matters least, the largest first, until the core is no larger than wanted: first large
-    /// buffers, then other native memory, then V8's pages; never stacks.
-    fn shrink(&mut self, sources: &Sources<'_>) {
-        let Some(most) = sources.wanted.max_size else {
-            return;
-        };
-        if self.size <= most {
-            return;
-        }
-        let overlaps = |ranges: &[Range<u64>], range: &Range<u64>| {
-            let index = ranges.partition_point(|other| other.end <= range.start);
-            ranges
-                .get(index)
-                .is_some_and(|other| other.start < range.end)
-        };
-        let rank = |segment: &Segment| {
-            let is_stack =
-                |thread: &Thread| segment.range.contains(&thread.registers.stack_pointer());
-            if segment.file_size == 0 || sources.threads.iter().any(is_stack) {
-                None
-            } else if overlaps(sources.heap, &segment.range) {
-                Some(2)
-            } else {
-                Some(if segment.file_size >= LARGE { 0 } else { 1 })
-            }
-        };
-        let mut order: Vec<_> = self
-            .segments
-            .iter()
-            .enumerate()
-            .filter_map(|(index, segment)| Some((rank(segment)?, segment.file_size, index)))
-            .collect();
-        order.sort_by_key(|(rank, size, _)| (*rank, std::cmp::Reverse(*size)));
-        let mut size = self.size;
-        for (_, bytes, index) in order {
-            if size <= most {
-                break;
-            }
-            let segment = &mut self.segments[index];
-            segment.file_size = 0;
-            segment.extents.clear();
-            size -= bytes;
-            let mapping = sources
-                .mappings
-                .iter()
-                .find(|mapping| mapping.range.contains(&segment.range.start));
-            self.skipped.push(Skipped {
-                range: segment.range.clone(),
-                name: mapping.map_or_else(String::new, |mapping| {
-                    String::from_utf8_lossy(&mapping.name).into_owned()
-                }),
-                reason: "maxSize",
-            });
-        }
-        self.finish(sources);
     }
 
     /// Bytes of the core.

@@ -85,9 +85,14 @@ impl Live {
         self.image.parts()
     }
 
-    /// Mappings that are not in it.
+    /// Memory that is not in it.
     pub fn skipped(&self) -> &[Skipped] {
         &self.image.skipped
+    }
+
+    /// Bytes that hold something and are not in it, since it would have been larger than wanted.
+    pub fn left_out(&self) -> u64 {
+        self.image.left_out
     }
 
     /// Reads the copy's memory, as [`FileExt::read_at`] does. When the copy is dead there is nothing to read.
