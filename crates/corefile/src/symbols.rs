@@ -188,10 +188,9 @@ impl SymbolTable {
         best.map(|entry| self.symbol(entry))
     }
 
-    /// Which of several names of one address is shown: those with a size first, then functions, then the one that
-    /// stands last in the table of names, as in gdb.
-    fn rank(&self, entry: Entry) -> (bool, bool, u32) {
-        (entry.size != 0, matches!(entry.kind, 2 | 10), entry.name)
+    /// Which of several names of one address is shown, as gdb chooses: one with a size, and of those the last by name.
+    fn rank(&self, entry: Entry) -> (bool, &[u8]) {
+        (entry.size != 0, self.name(entry))
     }
 
     fn by_address(&self) -> Vec<u32> {
