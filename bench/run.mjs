@@ -6,6 +6,7 @@
 //   direct     the direct way: archives, the life of the copy, igzip on the same bytes, pause with many threads
 //   load       requests per second and p99 of example/server.js while captures run; also with one CPU
 //   memory     extra peak RSS of the service
+//   cli        the command: info of a 10 GB sparse core, bt beside gdb, archive beside savedump's way, answers from an archive
 //   spawn      child_process.spawnSync before and after a capture
 //
 // Without a section: all of them, about 20 minutes on 2 CPUs, with 12 GB of memory and 12 GB of room
@@ -21,6 +22,7 @@ import { fileURLToPath } from 'node:url'
 
 import { table } from './measure.mjs'
 import { buildNative } from './native.mjs'
+import { cli } from './sections/cli.mjs'
 import { collect } from './sections/collect.mjs'
 import { direct } from './sections/direct.mjs'
 import { load } from './sections/load.mjs'
@@ -29,7 +31,7 @@ import { pause } from './sections/pause.mjs'
 import { snapshot } from './sections/snapshot.mjs'
 import { spawn } from './sections/spawn.mjs'
 
-const SECTIONS = { pause, snapshot, collect, direct, load, memory, spawn }
+const SECTIONS = { pause, snapshot, collect, direct, load, memory, spawn, cli }
 
 const args = process.argv.slice(2)
 const quick = args.includes('--quick')

@@ -13,6 +13,12 @@ export interface Warnings {
 export interface Info extends Warnings {
   /** What was given as CORE. */
   file: string
+  /** What it came in: a core by itself, or whose archive. */
+  kind: Kind
+  /** What lies around the core, from the outside: `gzip`, `tar`. */
+  layers: string[]
+  /** Bytes of the file; null for standard input. */
+  fileSize: number | null
   /** How the core came to be: it died of a signal, stillcore captured it, something else (gcore) dumped it while it lived. */
   how: 'died' | 'captured' | 'dumped'
   /** The signal that it died of. */
@@ -49,6 +55,8 @@ export interface Info extends Warnings {
   /** What is missing, why as far as it can be told, and what to do. */
   missing: { what: string; why: string; change: string | null }[]
 }
+
+export type Kind = 'core' | 'vmcore' | 'stillcore' | 'gencore' | 'savedump' | 'core-dump-handler' | 'tar' | 'zip'
 
 export interface Signal {
   number: number
@@ -140,7 +148,7 @@ export interface Stack {
   signal: string | null
   /** From the innermost to the outermost function. */
   frames: Frame[]
-  /** Why there are no more: the first function of the thread, memory that is not there, a stack that makes no sense, --limit. */
+  /** Why there are no more: the first function of the thread, memory that is not there, a stack that makes no sense, --frames. */
   end: 'outermost' | 'missing' | 'broken' | 'limit'
 }
 
@@ -152,7 +160,7 @@ export interface Frame extends Place {
   /** The upper end of its part of the stack. */
   cfa: Address | null
   /** How it was found, the surest first. */
-  how: 'registers' | 'signal' | 'cfi' | 'fp' | 'scan'
+  how: 'registers' | 'signal' | 'cfi' | 'fp' | 'bad call' | 'scan'
   /** The kernel's way back out of a signal handler. */
   isSignal: boolean
 }
@@ -183,6 +191,72 @@ export interface Share {
   zero: number
   /** Nowhere. */
   missing: number
+}
+
+/** `stillcore verify --json ARCHIVE` */
+export interface Verdict extends Warnings {
+  /** What was given as ARCHIVE. */
+  file: string
+  /** Whether nothing is off. */
+  good: boolean
+  /** null: too damaged to tell. */
+  kind: Kind | null
+  layers: string[]
+  /** Plain files that were read, and how many had the SHA-256 and the build-id that the manifest says. */
+  files: number
+  checksums: number
+  buildIds: number
+  /** Whether there is an index, and every block is what it says. */
+  index: boolean
+  /** Everything that is off: with the archive itself, or with the file at `path` in it. */
+  problems: { kind: 'damaged' | 'wrong' | 'missing' | 'unexpected'; path: string | null; what: string }[]
+}
+
+/** `stillcore unpack --json ARCHIVE DIR` */
+export interface Unpacked {
+  directory: string
+  /** What lies directly in it now, and was not there before. */
+  tops: string[]
+  files: number
+  folders: number
+  links: number
+  /** Of all files, holes included. */
+  bytes: number
+  /** Entries that were left out. */
+  refused: { path: string; why: string }[]
+  /** Why the rest is missing, where the archive is damaged. */
+  damaged: string | null
+}
+
+/** `stillcore cache --json` */
+export interface Cache {
+  /** null: neither XDG_CACHE_HOME nor HOME says one. */
+  folder: string | null
+  /** Bytes on the disk: that it may hold, and that it holds. */
+  limit: number | null
+  bytes: number
+  /** What was used last comes first. */
+  entries: {
+    path: string
+    /** What it was unpacked from, as far as it is known. */
+    origin: string | null
+    /** Its length, holes included, and bytes on the disk. */
+    size: number
+    bytes: number
+    /** When it was used last, RFC 3339. */
+    used: string
+    /** Not whole: a process is unpacking it, or was killed meanwhile. */
+    partial: boolean
+  }[]
+}
+
+/** `stillcore cache clear --json` */
+export interface Cleared {
+  files: number
+  /** On the disk. */
+  bytes: number
+  /** Files that are just being unpacked, and stay. */
+  busy: number
 }
 
 /** `stillcore doctor --json`; null is what could not be found out, or is not asked where there is no process to look at */

@@ -1,9 +1,10 @@
 //! The command line as clap sees it: what all commands share. Each command's own arguments are in its file.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
+use stillcore_archive::Limits;
 
 use crate::cmd::Command;
 use crate::error::Usage;
@@ -99,6 +100,59 @@ pub struct FileArgs {
     /// Unpack into a temporary file that goes away, not into the cache
     #[arg(long)]
     pub no_cache: bool,
+
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// How far an archive is trusted.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LimitArgs {
+    /// Allow more: unpacked=2T bytes (1T unless set), entries=N (1M), name=N bytes (4096), folders=N (128), layers=N (6)
+    #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Archives")]
+    pub limits: Vec<String>,
+}
+
+impl LimitArgs {
+    /// The limits, with those changed that were named.
+    ///
+    /// # Errors
+    /// [`Usage`] for a name that is none, or a value that is no number.
+    pub fn limits(&self) -> Result<Limits, Usage> {
+        let mut limits = Limits::default();
+        for text in &self.limits {
+            let wrong = || {
+                Usage(format!(
+                    "--limit {text}: NAME=VALUE is wanted, as unpacked=2T"
+                ))
+            };
+            let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+            let value = stillcore_archive::parse_size(value).ok_or_else(wrong)?;
+            *match name {
+                "unpacked" => &mut limits.unpacked,
+                "entries" => &mut limits.entries,
+                "name" => &mut limits.name,
+                "folders" => &mut limits.folders,
+                "layers" => &mut limits.layers,
+                _ => return Err(wrong()),
+            } = value;
+        }
+        Ok(limits)
+    }
+}
+
+/// Whether a path stands for standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A path as it is shown.
+pub fn shown(path: &Path) -> String {
+    if is_stdin(path) {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
 impl FileArgs {

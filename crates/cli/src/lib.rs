@@ -10,6 +10,7 @@ pub mod error;
 pub mod escape;
 pub mod host;
 pub mod log;
+pub mod node;
 pub mod output;
 pub mod place;
 pub mod progress;

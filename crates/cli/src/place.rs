@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use stillcore_corefile::Process;
+use stillcore_corefile::{Location, Process, Symbol};
 
 use crate::session::{Address, module_name};
 
@@ -32,17 +32,46 @@ impl Place {
     /// is told: behind a call it is one more than the address that is looked up.
     pub fn all(process: &Process, address: u64, pc: u64) -> Vec<Place> {
         let module = process.module_at(address);
-        vec![Place {
+        let symbol = process.symbol_at(address).map(|(_, symbol)| symbol);
+        let outermost = Place {
+            function: symbol.as_ref().map(name),
+            offset: symbol.map(|symbol| pc.wrapping_sub(symbol.address)),
             module: module.map(module_name),
             module_address: module.map(|module| Address(pc.wrapping_sub(module.bias))),
             ..Place::default()
-        }]
+        };
+        let locations = process.locations(address);
+        if locations.is_empty() {
+            return vec![outermost];
+        }
+        let place = |location: Location| Place {
+            file: location.file,
+            line: location.line,
+            inlined: location.inlined,
+            // The symbol says how far in; the debug information, what was inlined there.
+            function: match outermost.function.is_some() && !location.inlined {
+                true => outermost.function.clone(),
+                false => location.function,
+            },
+            offset: outermost.offset.filter(|_| !location.inlined),
+            ..outermost.clone()
+        };
+        locations.into_iter().map(place).collect()
     }
 
-    /// The innermost of them.
+    /// The same of a place where a thread stands, in one: the innermost.
     pub fn of(process: &Process, address: u64) -> Place {
         Place::all(process, address, address).swap_remove(0)
     }
+}
+
+/// The name without the version that some tables put behind it: `memcpy@@GLIBC_2.14`.
+fn name(symbol: &Symbol) -> String {
+    let mut name = symbol.demangled();
+    if let Some(at) = name.find('@').filter(|&at| at > 0) {
+        name.truncate(at);
+    }
+    name
 }
 
 impl fmt::Display for Place {

@@ -1,24 +1,43 @@
-//! A core that was opened for a command: the process in it, how it was found, and what is wrong with it.
+//! A core that was opened for a command: the process in it, what it came in, and what is wrong with it.
 
-use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use stillcore_corefile::{Check, CoreFile, Module, Process, Sysroot};
+use stillcore_archive::{
+    CacheUse, Files, Manifest, OpenError, OpenOptions, OpenedKind, Progress, Step,
+};
+use stillcore_corefile::{
+    Check, CoreFile, FileProvider, FileSource, Mismatch, Module, Process, Source, Sysroot,
+};
 
-use crate::args::CoreArgs;
-use crate::error::InFile;
+use crate::args::{CoreArgs, LimitArgs, is_stdin, shown};
 use crate::escape::lossy;
+use crate::progress::Bar;
 use crate::size::size;
 
 /// What a command that reads a core works with.
 pub struct Session {
     /// The process.
     pub process: Process,
-    /// What was given as CORE.
-    pub path: PathBuf,
+    /// What was given as CORE, as it is shown.
+    pub name: String,
+    /// What it came in.
+    pub origin: Origin,
     /// What is wrong with the core and its files.
     pub problems: Problems,
+}
+
+/// What a core came in.
+pub struct Origin {
+    /// The file; none for standard input.
+    pub path: Option<PathBuf>,
+    /// `core`, or whose archive it is: see [`kind_word`].
+    pub kind: &'static str,
+    /// What lies around the core, from the outside: `gzip`, `tar`.
+    pub layers: Vec<&'static str>,
+    /// The manifest of an archive of ours.
+    pub manifest: Option<Manifest>,
 }
 
 /// What should be known beside an answer.
@@ -49,26 +68,173 @@ impl Session {
     /// # Errors
     /// It cannot be read, or is none.
     pub fn open(args: &CoreArgs) -> anyhow::Result<Session> {
-        let path = args.core.clone();
-        let file = File::open(&path).in_file(&path)?;
-        let core = CoreFile::open(file).in_file(&path)?;
-        let files = Sysroot {
+        let name = shown(&args.core);
+        let cached = if args.files.no_cache {
+            Cached::No
+        } else {
+            Cached::Yes
+        };
+        let options = open_options(&args.files.limits, cached, "unpacking")?;
+        let urls = args.files.debuginfod_urls()?;
+        let opened = if is_stdin(&args.core) {
+            stillcore_archive::open_stdin(&options)
+        } else {
+            stillcore_archive::open(&args.core, &options)
+        };
+        let opened = opened.map_err(|error| told(error, &name))?;
+        tracing::info!(
+            kind = kind_word(opened.kind),
+            layers = ?opened.layers,
+            indexed = opened.indexed,
+            cached = ?opened.cached,
+            "opened"
+        );
+        let in_core = |error| anyhow::Error::new(error).context(name.clone());
+        let core = CoreFile::open(opened.core.clone()).map_err(in_core)?;
+        // What an archive holds is what was mapped. This machine's files are others, and would only be complained of.
+        let holds_files = matches!(
+            opened.kind,
+            OpenedKind::Stillcore | OpenedKind::Gencore | OpenedKind::Savedump
+        );
+        let mut files = Sysroot {
             exe: args.files.exe.clone(),
             roots: args.files.sysroot.clone(),
             debug_dirs: args.files.debug_dir.clone(),
             no_debug: args.files.no_debug,
             force: args.files.force,
+            no_host: holds_files,
             ..Sysroot::host()
         };
-        let process = Process::open(core, &files).in_file(&path)?;
+        if !opened.files.is_empty() {
+            files.providers.push(Arc::new(ArchiveFiles {
+                name: name.clone(),
+                files: opened.files,
+            }));
+        }
+        let _ = urls;
+        let process = Process::open(core, &files).map_err(in_core)?;
         let mut problems = Problems::default();
+        for note in opened.notes {
+            problems.note(note);
+        }
         check_core(&process, &mut problems);
         check_files(&process, &mut problems);
         Ok(Session {
             process,
-            path,
+            name,
+            origin: Origin {
+                path: (!is_stdin(&args.core)).then(|| args.core.clone()),
+                kind: kind_word(opened.kind),
+                layers: opened.layers.iter().map(|layer| layer.name()).collect(),
+                manifest: opened.manifest,
+            },
             problems,
         })
+    }
+}
+
+/// The files of an archive, by the paths that they had in the process.
+struct ArchiveFiles {
+    /// The archive, as it is shown.
+    name: String,
+    files: Files,
+}
+
+impl FileProvider for ArchiveFiles {
+    fn open(&self, path: &[u8]) -> Option<(PathBuf, Arc<dyn Source>)> {
+        match self.files.find(path) {
+            Ok(found) => found.map(|source| {
+                let shown = format!(
+                    "{}:{}",
+                    self.name,
+                    lossy(path.strip_prefix(b"/").unwrap_or(path))
+                );
+                (PathBuf::from(shown), source)
+            }),
+            Err(error) => {
+                tracing::warn!(path = ?lossy(path), %error, "a file of the archive cannot be read");
+                None
+            }
+        }
+    }
+
+    fn by_build_id(&self, build_id: &[u8], debug: bool) -> Option<(PathBuf, Arc<dyn Source>)> {
+        let id = hex(build_id);
+        let (folder, rest) = id.split_at_checked(2).filter(|_| debug)?;
+        self.open(format!("/usr/lib/debug/.build-id/{folder}/{rest}.debug").as_bytes())
+    }
+}
+
+/// Whether what has to be unpacked may stay in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cached {
+    Yes,
+    No,
+}
+
+/// How archives are opened, with a progress bar called `what`.
+///
+/// # Errors
+/// The limits are wrong.
+pub fn open_options(
+    limits: &LimitArgs,
+    cached: Cached,
+    what: &'static str,
+) -> anyhow::Result<OpenOptions> {
+    Ok(OpenOptions {
+        cache: match cached {
+            Cached::Yes => CacheUse::Default,
+            Cached::No => CacheUse::Never,
+        },
+        limits: limits.limits()?,
+        progress: Some(progress(what)),
+    })
+}
+
+/// A progress bar that opens with the first report.
+pub fn progress(what: &'static str) -> Progress {
+    let bar = Bar::new(what);
+    Arc::new(move |step: Step| {
+        bar.set(step.done, step.total);
+        true
+    })
+}
+
+/// Why an archive cannot be opened, with its name, and with what to do where there is something to do.
+pub fn told(error: OpenError, name: &str) -> anyhow::Error {
+    match error {
+        OpenError::Limit { name: limit, .. } => {
+            let error = anyhow::Error::new(error);
+            anyhow::anyhow!("{name}: {error} (--limit {limit}=...)")
+        }
+        // `name: it could not be read: No such file` says the same twice.
+        OpenError::Io(error) => anyhow::Error::new(error).context(name.to_owned()),
+        error => anyhow::Error::new(error).context(name.to_owned()),
+    }
+}
+
+/// Standard input as something that can be read anywhere: a temporary file without a name.
+///
+/// # Errors
+/// It cannot be read, or not be written.
+pub fn spooled_stdin() -> anyhow::Result<Arc<dyn Source>> {
+    use anyhow::Context as _;
+    let mut file = tempfile::tempfile().context("a temporary file")?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("standard input")?;
+    Ok(Arc::new(FileSource::new(file).context("a temporary file")?))
+}
+
+/// What something is, in a word: for text and JSON.
+pub fn kind_word(kind: OpenedKind) -> &'static str {
+    match kind {
+        OpenedKind::Core => "core",
+        OpenedKind::KernelDump => "vmcore",
+        OpenedKind::Stillcore => "stillcore",
+        OpenedKind::Gencore => "gencore",
+        OpenedKind::Savedump => "savedump",
+        OpenedKind::CoreDumpHandler => "core-dump-handler",
+        OpenedKind::Tar => "tar",
+        OpenedKind::Zip => "zip",
     }
 }
 
@@ -96,19 +262,7 @@ fn check_files(process: &Process, problems: &mut Problems) {
                 tracing::info!(path = ?mismatch.path, "another file than the one that was mapped");
                 continue;
             }
-            let ids = match (&mismatch.expected, &mismatch.found) {
-                (Some(expected), Some(found)) => {
-                    format!(
-                        "the core has build-id {}, the file {}",
-                        hex(expected),
-                        hex(found)
-                    )
-                }
-                (Some(expected), None) => {
-                    format!("the core has build-id {}, the file none", hex(expected))
-                }
-                _ => "their headers differ".to_owned(),
-            };
+            let ids = ids(mismatch);
             let path = mismatch.path.display();
             if believed.is_some() {
                 problems.note(format!(
@@ -121,6 +275,42 @@ fn check_files(process: &Process, problems: &mut Problems) {
                 ));
             }
         }
+    }
+}
+
+/// Looks for the debug files of these modules, and says which lay in the right place and are others.
+pub fn check_debug_files<'a>(
+    modules: impl IntoIterator<Item = &'a Module>,
+    problems: &mut Problems,
+) {
+    for module in modules {
+        if module.debug_file().is_some() {
+            continue;
+        }
+        for mismatch in module.debug_mismatches() {
+            problems.bad(format!(
+                "{} is not the debug file of {}, and is left out: {}",
+                mismatch.path.display(),
+                module_name(module),
+                ids(mismatch)
+            ));
+        }
+    }
+}
+
+fn ids(mismatch: &Mismatch) -> String {
+    match (&mismatch.expected, &mismatch.found) {
+        (Some(expected), Some(found)) => {
+            format!(
+                "the core has build-id {}, the file {}",
+                hex(expected),
+                hex(found)
+            )
+        }
+        (Some(expected), None) => {
+            format!("the core has build-id {}, the file none", hex(expected))
+        }
+        _ => "they are of different builds".to_owned(),
     }
 }
 

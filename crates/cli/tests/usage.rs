@@ -25,7 +25,9 @@ fn help_names_every_command_and_the_exit_codes() {
 
 #[test]
 fn every_command_has_a_manual_with_a_session() {
-    for command in ["info", "modules", "threads", "bt", "memory", "doctor"] {
+    for command in [
+        "info", "modules", "threads", "bt", "memory", "verify", "unpack", "cache", "doctor",
+    ] {
         let output = stillcore().args([command, "--help"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         let manual = text(&output.stdout);
@@ -73,7 +75,9 @@ fn what_cannot_be_read_is_3_and_named() {
     std::fs::write(&words, "these are words").unwrap();
     let empty = folder.path().join("empty");
     std::fs::write(&empty, "").unwrap();
-    for command in ["info", "modules", "threads", "bt", "memory"] {
+    for command in [
+        "info", "modules", "threads", "bt", "memory", "verify", "unpack",
+    ] {
         for file in [&missing, &words, &empty, &folder.path().to_path_buf()] {
             let output = stillcore().arg(command).arg(file).output().unwrap();
             let said = text(&output.stderr);

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io;
 
 use clap::Args;
@@ -10,14 +11,15 @@ use crate::error::Usage;
 use crate::escape::lossy;
 use crate::output::{Answer, BOLD, DIM, Text};
 use crate::place::Place;
-use crate::session::{Address, Session};
+use crate::session::{Address, Session, check_debug_files};
 use crate::signal;
 
 /// Prints the native backtrace of every thread, and how each frame was found
 ///
 /// HOW says how far a frame is to be believed: `registers` (where the thread was), `cfi` (by the unwind table), `signal` (by what
 /// the kernel saved when a signal came), `fp` (by the chain of frame pointers: code without a table, such as what V8
-/// compiles), `scan` (a word on the stack that looks like a return address, perhaps a left-over).
+/// compiles), `bad call` (a call led to where no code is), `scan` (a word on the stack that looks like a return address, perhaps
+/// a left-over).
 ///
 ///   $ stillcore bt core.1234
 ///   thread 25276 crash, died of SIGSEGV
@@ -38,7 +40,7 @@ pub struct Bt {
 
     /// Only the innermost N frames of each thread
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    frames: Option<u32>,
 }
 
 /// Backtraces; the thread that died is the first.
@@ -80,7 +82,7 @@ pub struct Line {
     pub pc: Address,
     /// The upper end of its part of the stack, where it is known.
     pub cfa: Option<Address>,
-    /// How it was found: `registers`, `cfi`, `signal`, `fp`, `scan`.
+    /// How it was found: `registers`, `cfi`, `signal`, `fp`, `bad call`, `scan`.
     pub how: &'static str,
     /// What is at `pc`.
     #[serde(flatten)]
@@ -91,8 +93,9 @@ pub struct Line {
 
 impl Bt {
     pub fn run(&self) -> anyhow::Result<Listing> {
-        let session = Session::open(&self.core)?;
+        let mut session = Session::open(&self.core)?;
         let process = &session.process;
+        let mut used = BTreeSet::new();
         if let Some(unknown) = self
             .thread
             .iter()
@@ -110,9 +113,10 @@ impl Bt {
             .map(|(index, thread)| {
                 let died = index == 0 && has_died(process);
                 let backtrace = process.backtrace(thread);
-                let most = self.limit.map_or(usize::MAX, |limit| limit as usize);
+                let most = self.frames.map_or(usize::MAX, |limit| limit as usize);
                 let cut = backtrace.frames.len() > most;
                 let frames = backtrace.frames.iter().enumerate().take(most);
+                used.extend(frames.clone().filter_map(|(_, frame)| frame.module));
                 Stack {
                     tid: thread.tid,
                     name: thread.name.as_deref().map(lossy),
@@ -131,6 +135,8 @@ impl Bt {
                 }
             })
             .collect();
+        let modules = used.into_iter().map(|index| &process.modules[index]);
+        check_debug_files(modules, &mut session.problems);
         Ok(Listing {
             threads,
             warnings: session.problems.warnings,
@@ -144,6 +150,7 @@ fn lines(process: &Process, number: usize, frame: &Frame) -> Vec<Line> {
     let how = match frame.trust {
         FrameTrust::Context => "registers",
         FrameTrust::Cfi => "cfi",
+        FrameTrust::BadCall => "bad call",
         FrameTrust::Signal => "signal",
         FrameTrust::FramePointer => "fp",
         FrameTrust::Scan => "scan",

@@ -1,5 +1,4 @@
 use std::io;
-use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
@@ -42,6 +41,12 @@ pub struct Info {
 pub struct Summary {
     /// What was given as CORE.
     pub file: String,
+    /// What it came in: `core`, or whose archive it is: `stillcore`, `gencore`, `savedump`, `core-dump-handler`, `tar`, `zip`.
+    pub kind: &'static str,
+    /// What lies around the core, from the outside: `gzip`, `tar`.
+    pub layers: Vec<&'static str>,
+    /// Bytes of the file; null for standard input.
+    pub file_size: Option<u64>,
     /// How the core came to be: `died` of a signal, `captured` by stillcore, `dumped` by something else while it lived.
     pub how: &'static str,
     /// The signal, where it died of one.
@@ -169,12 +174,29 @@ impl Info {
         let process = &session.process;
         let about = &process.about;
         let capture = about.capture.as_ref();
-        let noted = capture.and_then(|capture| capture.time.clone());
-        let written = || modified(&session.path).map(|time| (time, "file"));
-        let (time, time_from) = noted.map(|time| (time, "capture")).or_else(written).unzip();
+        let manifest = session.origin.manifest.as_ref();
+        let noted = capture
+            .and_then(|capture| capture.time.clone())
+            .or_else(|| manifest.and_then(|manifest| some(&manifest.time)));
+        let file = session.origin.path.as_deref();
+        let metadata = file.and_then(|path| std::fs::metadata(path).ok());
+        let written = metadata
+            .as_ref()
+            .and_then(|metadata| metadata.modified().ok())
+            .map(rfc3339);
+        let (time, time_from) = noted
+            .map(|time| (time, "capture"))
+            .or_else(|| written.map(|time| (time, "file")))
+            .unzip();
         let mappings = Mappings::of(process, session.problems.clone());
+        let (node, v8) = crate::node::versions(process).unzip();
         Ok(Summary {
-            file: session.path.display().to_string(),
+            file: session.name.clone(),
+            kind: session.origin.kind,
+            layers: session.origin.layers.clone(),
+            file_size: metadata
+                .filter(|file| file.is_file())
+                .map(|file| file.len()),
             how: how(process),
             signal: has_died(process).then(|| signal_of(process)).flatten(),
             capture: capture.map(|capture| Capture {
@@ -183,7 +205,10 @@ impl Info {
                 method: capture.method.clone(),
                 note: capture.note.clone(),
             }),
-            command: non_empty(&about.arguments).or_else(|| non_empty(&about.name)),
+            command: manifest
+                .and_then(|manifest| some(&manifest.command.join(" ")))
+                .or_else(|| non_empty(&about.arguments))
+                .or_else(|| non_empty(&about.name)),
             executable: process
                 .executable()
                 .and_then(|module| non_empty(&module.path)),
@@ -199,8 +224,10 @@ impl Info {
                 tid: thread.tid,
                 name: thread.name.as_deref().map(lossy),
             }),
-            node: capture.and_then(|capture| capture.node.clone()),
-            v8: None,
+            node: node
+                .or_else(|| capture.and_then(|capture| capture.node.clone()))
+                .or_else(|| manifest.and_then(|manifest| some(&manifest.node))),
+            v8: v8.or_else(|| manifest.and_then(|manifest| some(&manifest.v8))),
             core: Sizes {
                 size: process.core.size(),
                 expected: process.core.expected_size(),
@@ -229,8 +256,8 @@ fn non_empty(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| lossy(bytes))
 }
 
-fn modified(path: &Path) -> Option<String> {
-    Some(rfc3339(std::fs::metadata(path).ok()?.modified().ok()?))
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn signal_of(process: &Process) -> Option<Signal> {
@@ -360,7 +387,7 @@ impl Answer for Summary {
             out.field("node", format!("{node}{v8}"))?;
         }
         out.field("machine", self.machine)?;
-        out.field("core", size(self.core.size))?;
+        out.field("core", self.file_in_words())?;
         out.field("memory", in_words(&self.memory))?;
         let ModuleCount { count, found } = self.modules;
         let files = match count - found {
@@ -414,6 +441,21 @@ impl Summary {
             words.push_str(&format!(", by {whom}"));
         }
         words
+    }
+
+    /// `504 MB, in an archive of stillcore (gzip, tar) of 188 MB`
+    fn file_in_words(&self) -> String {
+        let core = size(self.core.size);
+        let layers = self.layers.join(", ");
+        let of = self
+            .file_size
+            .map_or(String::new(), |bytes| format!(" of {}", size(bytes)));
+        match self.kind {
+            _ if self.layers.is_empty() => core,
+            "core" => format!("{core}, compressed ({layers}){of}"),
+            "tar" | "zip" => format!("{core}, in an archive ({layers}){of}"),
+            kind => format!("{core}, in an archive of {kind} ({layers}){of}"),
+        }
     }
 
     fn capture_in_words(&self) -> String {

@@ -1,12 +1,15 @@
 //! The commands. Each file: the manual (the doc comment of its arguments), the value it makes, and its text.
 
 mod bt;
+mod cache;
 mod completions;
 mod doctor;
 mod info;
 mod memory;
 mod modules;
 mod threads;
+mod unpack;
+mod verify;
 
 use clap::Subcommand;
 
@@ -22,6 +25,9 @@ pub enum Command {
     Threads(threads::Threads),
     Bt(bt::Bt),
     Memory(memory::Memory),
+    Verify(verify::Verify),
+    Unpack(unpack::Unpack),
+    Cache(cache::CacheCommand),
     Doctor(doctor::Doctor),
     #[command(hide = true)]
     Completions(completions::Completions),
@@ -35,6 +41,12 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Threads(threads) => show(cli, threads.run()?),
         Command::Bt(bt) => show(cli, bt.run()?),
         Command::Memory(memory) => show(cli, memory.run()?),
+        Command::Verify(verify) => show(cli, verify.run()?),
+        Command::Unpack(unpack) => show(cli, unpack.run()?),
+        Command::Cache(cache) => match cache.action {
+            None => show(cli, cache.list()?),
+            Some(cache::Action::Clear) => show(cli, cache.clear()?),
+        },
         Command::Doctor(doctor) => show(cli, doctor.run()?),
         Command::Completions(completions) => completions.run(),
     }

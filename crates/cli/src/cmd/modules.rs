@@ -7,7 +7,7 @@ use stillcore_corefile::{Module, ModuleKind};
 use crate::args::CoreArgs;
 use crate::escape::lossy;
 use crate::output::{Answer, RED, Text, YELLOW};
-use crate::session::{Address, Session, hex, match_word};
+use crate::session::{Address, Session, check_debug_files, hex, match_word};
 use crate::table::{Align, Table};
 
 /// Lists the executable and the libraries, with their build-ids, and the files that were found for them
@@ -84,8 +84,9 @@ pub struct Mismatch {
 
 impl Modules {
     pub fn run(&self) -> anyhow::Result<Listing> {
-        let session = Session::open(&self.core)?;
+        let mut session = Session::open(&self.core)?;
         let modules = session.process.modules.iter().map(entry).collect();
+        check_debug_files(&session.process.modules, &mut session.problems);
         Ok(Listing {
             modules,
             warnings: session.problems.warnings,
@@ -114,7 +115,9 @@ fn entry(module: &Module) -> Entry {
             .file
             .as_ref()
             .map(|found| found.path.display().to_string()),
-        debug_file: None,
+        debug_file: module
+            .debug_file()
+            .map(|found| found.path.display().to_string()),
         mismatches: module
             .mismatches
             .iter()
