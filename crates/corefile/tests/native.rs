@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{Bench, assert_as_gdb, open};
+use std::process::{Command, Stdio};
+
+use stillcore_corefile::{End, FrameTrust, ModuleKind};
+use support::{Bench, assert_as_gdb, gdb_libraries, has, open, skipped};
 
 const ABORT: &str = r#"
 #include <stdlib.h>
@@ -140,4 +143,179 @@ fn in_a_signal_handler() {
 #[test]
 fn sixty_four_threads() {
     compare(THREADS, &["-g", "-O1", "-pthread"], "");
+}
+
+#[test]
+fn in_a_library_that_was_opened_by_a_relative_path() {
+    let Some(bench) = Bench::new() else { return };
+    bench.write(
+        "plugin.c",
+        "#include <stdlib.h>\nstatic void __attribute__((noinline)) fails(void) { abort(); }\n\
+         void plugin(void) { fails(); abort(); }\n",
+    );
+    bench.run(
+        "cc",
+        &[
+            "-g",
+            "-O1",
+            "-shared",
+            "-fPIC",
+            "-o",
+            "plugin.so",
+            "plugin.c",
+        ],
+    );
+    let program = bench.compile(
+        "program",
+        "#include <dlfcn.h>\nint main(void) { void *library = dlopen(\"./plugin.so\", RTLD_NOW);\n\
+         void (*plugin)(void) = (void (*)(void))dlsym(library, \"plugin\"); plugin(); return 0; }\n",
+        &["-g", "-O1"],
+    );
+    let Some(core) = bench.die("./program") else {
+        return;
+    };
+    let process = open(&core);
+    assert_as_gdb(&process, &program, &core, &[]);
+    let plugin = process
+        .modules
+        .iter()
+        .find(|module| module.name() == b"plugin.so")
+        .expect("the library");
+    assert_eq!(plugin.link_name.as_deref(), Some(&b"./plugin.so"[..]));
+    assert!(plugin.path.starts_with(b"/") && plugin.file.is_some());
+}
+
+#[test]
+fn modules_are_those_of_gdb() {
+    let Some(bench) = Bench::new() else { return };
+    let program = bench.compile(
+        "program",
+        THREADS,
+        &["-g", "-pthread", "-lm", "-Wl,--no-as-needed", "-ldl"],
+    );
+    let Some(core) = bench.die("./program") else {
+        return;
+    };
+    let process = open(&core);
+    let kinds: Vec<_> = process.modules.iter().map(|module| module.kind).collect();
+    for kind in [
+        ModuleKind::Executable,
+        ModuleKind::Interpreter,
+        ModuleKind::Vdso,
+    ] {
+        assert_eq!(
+            kinds.iter().filter(|known| **known == kind).count(),
+            1,
+            "{kind:?}"
+        );
+    }
+    if !has("gdb") {
+        return skipped("there is no gdb to compare with");
+    }
+    let libraries = gdb_libraries(&program, &core);
+    assert!(libraries.len() > 1);
+    for (start, path) in &libraries {
+        let module = process
+            .module_at(*start)
+            .unwrap_or_else(|| panic!("{path}"));
+        let real = std::fs::canonicalize(path).unwrap();
+        assert_eq!(module.path, real.to_string_lossy().as_bytes());
+    }
+    let ours = process
+        .modules
+        .iter()
+        .filter(|module| matches!(module.kind, ModuleKind::Library | ModuleKind::Interpreter))
+        .count();
+    assert_eq!(ours, libraries.len());
+}
+
+#[test]
+fn a_core_by_gcore() {
+    if !has("gcore") && !has("gdb") {
+        return skipped("there is no gcore");
+    }
+    let Some(bench) = Bench::new() else { return };
+    let sleeps = THREADS.replace("abort();", "sleeps(7);");
+    let program = bench.compile("program", &sleeps, &["-g", "-O1", "-pthread"]);
+    let mut child = Command::new(&program)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let pid = child.id().to_string();
+    let made = Command::new("gcore")
+        .args(["-o", "core", &pid])
+        .current_dir(bench.path())
+        .output();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let core = bench.path().join(format!("core.{pid}"));
+    if !core.exists() {
+        return skipped(&format!("gcore made none: {made:?}"));
+    }
+    let process = open(&core);
+    assert_eq!(process.threads.len(), 64);
+    assert_eq!(process.about.pid, pid.parse().ok());
+    assert!(process.about.signal.is_none_or(|signal| signal.number != 6));
+    assert_as_gdb(&process, &program, &core, &[]);
+}
+
+#[test]
+fn a_panic_in_rust() {
+    if !has("rustc") {
+        return skipped("there is no rustc");
+    }
+    let Some(bench) = Bench::new() else { return };
+    bench.write(
+        "program.rs",
+        "#[inline(never)] fn fails(n: &[u32]) -> u32 { n[n.len()] }\n\
+         fn main() { let numbers: Vec<u32> = std::env::args().map(|_| 1).collect(); std::process::exit(fails(&numbers) as i32); }\n",
+    );
+    bench.run(
+        "rustc",
+        &["-g", "-C", "panic=abort", "-o", "program", "program.rs"],
+    );
+    let Some(core) = bench.die("./program") else {
+        return;
+    };
+    let process = open(&core);
+    let trace = process.backtrace(&process.threads[0]);
+    assert_eq!(trace.end, End::Outermost);
+    assert!(
+        trace.frames[1..]
+            .iter()
+            .all(|frame| frame.trust == FrameTrust::Cfi)
+    );
+    let functions: Vec<String> = trace
+        .frames
+        .iter()
+        .flat_map(|frame| process.locations(frame.lookup))
+        .filter_map(|location| location.function)
+        .collect();
+    assert!(
+        functions.iter().any(|name| name == "program::fails"),
+        "{functions:?}"
+    );
+    assert!(functions.iter().any(|name| name == "program::main"));
+    let main = process.main_frame(&trace).expect("main");
+    assert!(main < trace.frames.len());
+}
+
+#[test]
+fn who_died_and_of_what() {
+    let Some(bench) = Bench::new() else { return };
+    bench.compile("program", FAULT, &["-O1"]);
+    let Some(core) = bench.die("./program one two") else {
+        return;
+    };
+    let about = open(&core).about;
+    assert_eq!(about.name, b"program");
+    assert_eq!(about.arguments, b"./program one two");
+    let signal = about.signal.expect("a signal");
+    // SIGSEGV, SEGV_MAPERR; the second member of a null pointer's struct.
+    assert_eq!(
+        (signal.number, signal.code, signal.address),
+        (11, 1, Some(8))
+    );
+    assert!(about.capture.is_none() && about.unreadable.is_empty());
 }

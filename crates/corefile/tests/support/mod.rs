@@ -172,6 +172,8 @@ for thread in gdb.selected_inferior().threads():
         .args(["-ex".into(), format!("source {}", script.display())])
         .arg(program)
         .arg(core)
+        // Where libraries with relative paths are found.
+        .current_dir(core.parent().unwrap())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -250,38 +252,57 @@ pub fn assert_as_gdb(process: &Process, program: &Path, core: &Path, more: &[&st
     for thread in &process.threads {
         let ours = frames(process, thread);
         let theirs = &theirs[&i64::from(thread.tid)];
-        let brief = |frames: &[GdbFrame]| {
-            frames
-                .iter()
-                // Made up by gdb from the call sites in debug information: no register was ever saved for them.
-                .filter(|frame| frame.kind != "tail")
-                .map(|frame| {
+        // Made up by gdb from the call sites in debug information: no register was ever saved for them.
+        let theirs: Vec<_> = theirs.iter().filter(|frame| frame.kind != "tail").collect();
+        let same = ours.len() == theirs.len()
+            && ours.iter().zip(&theirs).all(|(ours, theirs)| {
+                ours.pc == theirs.pc
+                    && ours.kind == theirs.kind
                     // gdb names no function that a signal's trampoline would be in.
-                    let name = frame.name.clone().filter(|_| frame.kind != "signal");
-                    let name = name.map(|name| first_alias(process, frame.pc, &name));
-                    (format!("{:#x}", frame.pc), name, frame.kind.clone())
-                })
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(brief(&ours), brief(theirs), "thread {}", thread.tid);
+                    && (ours.kind == "signal" || is_same_name(process, ours, theirs))
+            });
+        assert!(
+            same,
+            "thread {}\nours {ours:#x?}\ngdb  {theirs:#x?}",
+            thread.tid
+        );
     }
 }
 
-/// Of several names of one function the first: which one gdb shows depends on how it happened to sort them.
-fn first_alias(process: &Process, pc: u64, name: &str) -> String {
-    let name = name.replace("[cold]", ".cold");
-    let Some(module) = process.module_at(pc) else {
-        return name;
+/// Whether the names are equal, or both names of one address: which of several gdb shows depends on how it happened to
+/// sort them.
+fn is_same_name(process: &Process, ours: &GdbFrame, theirs: &GdbFrame) -> bool {
+    if ours.name == theirs.name {
+        return true;
+    }
+    let (Some(module), Some(ours), Some(theirs)) =
+        (process.module_at(ours.pc), &ours.name, &theirs.name)
+    else {
+        return false;
     };
-    let named = module.symbols(|known| known == name.as_bytes());
-    let Some(address) = named.first().map(|symbol| symbol.address) else {
-        return name;
-    };
-    module
-        .symbols(|_| true)
-        .into_iter()
-        .filter(|symbol| symbol.address == address && symbol.size > 0)
-        .map(|symbol| symbol.demangled())
-        .min()
-        .unwrap_or(name)
+    let theirs = theirs.replace("[cold]", ".cold");
+    let places = |name: &str| module.symbols(|known| known == name.as_bytes());
+    *ours == theirs
+        || places(ours).iter().any(|ours| {
+            let there = places(&theirs);
+            there.iter().any(|theirs| theirs.address == ours.address)
+        })
+}
+
+/// The shared libraries that gdb sees: the address where the text begins, and the path.
+pub fn gdb_libraries(program: &Path, core: &Path) -> Vec<(u64, String)> {
+    let output = Command::new("gdb")
+        .args(["-batch", "-nx", "-ex", "info sharedlibrary"])
+        .arg(program)
+        .arg(core)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| {
+            let start = line.split_whitespace().next()?.strip_prefix("0x")?;
+            let path = &line[line.find('/').or_else(|| line.find("./"))?..];
+            Some((u64::from_str_radix(start, 16).ok()?, path.to_owned()))
+        })
+        .collect()
 }
