@@ -212,6 +212,28 @@ export interface Verdict extends Warnings {
   problems: { kind: 'damaged' | 'wrong' | 'missing' | 'unexpected'; path: string | null; what: string }[]
 }
 
+/** `stillcore archive --json CORE` */
+export interface Archive {
+  archive: string
+  /** Its length. */
+  bytes: number
+  /** What belongs to the core, whether it is in the archive or not. */
+  files: {
+    /** As the core, or whoever found it, has it. */
+    path: string
+    /** Below the top folder; null: it is not in the archive. */
+    archivePath: string | null
+    /** null: mapped as data */
+    kind: 'executable' | 'interpreter' | 'library' | 'debug' | 'debug-shared' | 'dwo' | 'dwp' | 'vmlinux' | 'module' | null
+    buildId: string | null
+    /** Put together from the core's memory: the file itself was gone. */
+    rebuilt: boolean
+    /** Why it is not in the archive, or what is wrong with it. */
+    reason: string | null
+  }[]
+  warnings: string[]
+}
+
 /** `stillcore unpack --json ARCHIVE DIR` */
 export interface Unpacked {
   directory: string

@@ -42,6 +42,8 @@ mod index;
 mod manifest;
 #[cfg(feature = "open")]
 mod open;
+#[cfg(feature = "package")]
+mod package;
 mod packer;
 mod script;
 mod source;
@@ -54,7 +56,7 @@ pub use collect::{MappedFile, mapped_files};
 pub use compression::Compression;
 pub use error::PackError;
 pub use manifest::{
-    CoreEntry, FileEntry, Manifest, ManifestHead, SCHEMA_VERSION, ScriptEntry, Tool,
+    CoreEntry, FileEntry, LinkEntry, Manifest, ManifestHead, SCHEMA_VERSION, ScriptEntry, Tool,
 };
 #[cfg(feature = "open")]
 pub use open::{
@@ -63,6 +65,8 @@ pub use open::{
     Step, UnpackOptions, Unpacked, Verified, open, open_source, open_stdin, open_stream,
     parse_size, printable, unpack, unpack_source, verify, verify_source,
 };
+#[cfg(feature = "package")]
+pub use package::{PackageError, PackageJob, Packaged, package};
 pub use source::{CoreSource, LiveImage, Part};
 pub use sparse::{SparseWriter, Written, write_core};
 pub use stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};

@@ -60,8 +60,8 @@ pub struct CoreEntry {
     pub sha256: String,
 }
 
-/// A file that the process had mapped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A file that the process had mapped, or one with debug information.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileEntry {
     /// Its path as the process had it. Bytes that are not UTF-8 are written as `\xNN`.
@@ -80,6 +80,22 @@ pub struct FileEntry {
     /// Why it is not in the archive, or what is wrong with it there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What it is: `executable`, `interpreter`, `library`, `debug` (separate debug information), `debug-shared` (what
+    /// several debug files share), `dwo`, `dwp`, `vmlinux`, `module`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Whether it was put together from the core's memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilt: bool,
+}
+
+/// A symbolic link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkEntry {
+    /// Its path below the top folder.
+    pub path: String,
+    /// Where it leads, relative to its own folder.
+    pub target: String,
 }
 
 /// A script in the top folder that opens the core in a debugger.
@@ -125,6 +141,9 @@ pub struct Manifest {
     /// The scripts.
     #[serde(default)]
     pub scripts: Vec<ScriptEntry>,
+    /// The symbolic links. Archives of `collectCore` have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkEntry>,
     /// Things a reader should know, as sentences.
     pub notes: Vec<String>,
     /// Further fields that the caller gave.
@@ -143,7 +162,7 @@ impl Manifest {
         let head = head.clone();
         let mut extra = head.extra;
         // JSON must not have the same name twice.
-        const TAKEN: [&str; 14] = [
+        const TAKEN: [&str; 15] = [
             "schemaVersion",
             "tool",
             "time",
@@ -157,6 +176,7 @@ impl Manifest {
             "core",
             "files",
             "scripts",
+            "links",
             "notes",
         ];
         for name in TAKEN {
@@ -176,6 +196,7 @@ impl Manifest {
             core,
             files,
             scripts,
+            links: Vec::new(),
             notes: head.notes,
             extra,
         }

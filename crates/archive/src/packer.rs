@@ -91,6 +91,34 @@ impl<'a, W: Write> Packer<'a, W> {
         self.content(source, size, loss)
     }
 
+    /// Packs a symbolic link. Its name has been taken.
+    #[cfg(feature = "package")]
+    pub(crate) fn link(&mut self, path: &[u8], target: &[u8]) -> Result<(), PackError> {
+        self.folders(path)?;
+        let attributes = Attributes {
+            size: 0,
+            mode: 0o777,
+            mtime: self.folder_mtime,
+        };
+        let mut bytes = header(self.top, path, EntryType::Symlink, attributes);
+        // The header is the last record; a target too long for it goes before everything.
+        let at = bytes.len() - RECORD;
+        let field = 157..257;
+        let short = &target[..target.len().min(field.len())];
+        bytes[at..][field.start..field.start + short.len()].copy_from_slice(short);
+        let mut last = Header::new_gnu();
+        last.as_mut_bytes().copy_from_slice(&bytes[at..]);
+        last.set_cksum();
+        bytes[at..].copy_from_slice(last.as_bytes());
+        if short.len() < target.len() {
+            let mut before = Vec::new();
+            long(&mut before, EntryType::GNULongLink, target);
+            before.append(&mut bytes);
+            bytes = before;
+        }
+        self.stream.write_all(&bytes).map_err(PackError::output)
+    }
+
     /// Packs a script into the top folder. Its checksum is filled in later.
     pub(crate) fn script(&mut self, name: &str, text: &[u8]) -> Result<ScriptEntry, PackError> {
         let size = text.len() as u64;
@@ -421,6 +449,12 @@ impl Names {
         }
         self.files.insert(name.clone());
         name
+    }
+
+    /// Takes exactly this name, for a file or a link; `false` when it is not free.
+    #[cfg(feature = "package")]
+    pub(crate) fn take(&mut self, path: &[u8]) -> bool {
+        self.is_free(path) && self.files.insert(path.to_vec())
     }
 
     fn is_free(&self, path: &[u8]) -> bool {

@@ -21,6 +21,8 @@ pub(crate) struct ScriptPlan {
     pub(crate) executable: Option<Vec<u8>>,
     /// Where libraries are looked for that do not lie where their recorded path says.
     folders: Vec<Vec<u8>>,
+    /// Where gdb looks for debug files besides `usr/lib/debug`.
+    debug_folders: Vec<Vec<u8>>,
     /// Libraries that would not be found by name, and what to add to their addresses.
     placed: Vec<(Vec<u8>, u64)>,
 }
@@ -42,6 +44,14 @@ impl ScriptPlan {
         // There is no way to write a colon in such a list.
         if !folder.contains(&b':') && !self.folders.iter().any(|known| known == folder) {
             self.folders.push(folder.to_vec());
+        }
+    }
+
+    /// Debug files (`.dwo`) are looked for in this folder too.
+    #[cfg(feature = "package")]
+    pub(crate) fn search_debug(&mut self, folder: &[u8]) {
+        if !folder.contains(&b':') && !self.debug_folders.iter().any(|known| known == folder) {
+            self.debug_folders.push(folder.to_vec());
         }
     }
 
@@ -86,7 +96,7 @@ esac
         text.extend_from_slice(
             b"exec \"${GDB:-gdb}\" -nx -iex 'set auto-load off' -iex 'set libthread-db-search-path $sdir' \\
   -iex \"cd $here\" -iex \"set sysroot $here\" -iex \"set solib-search-path $folders\" \\
-  -iex \"set debug-file-directory $here/usr/lib/debug\" \"$@\"
+  -iex \"set debug-file-directory $debug\" \"$@\"
 ",
         );
         text
@@ -149,6 +159,12 @@ folders=$here
         .into_bytes();
         for folder in &self.folders {
             text.extend_from_slice(b"folders=$folders:$here/");
+            text.extend_from_slice(&quoted(folder));
+            text.push(b'\n');
+        }
+        text.extend_from_slice(b"debug=$here/usr/lib/debug\n");
+        for folder in &self.debug_folders {
+            text.extend_from_slice(b"debug=$debug:$here/");
             text.extend_from_slice(&quoted(folder));
             text.push(b'\n');
         }

@@ -191,12 +191,7 @@ fn pack_mapped<W: Write>(
 ) -> Result<FileEntry, PackError> {
     let mut entry = FileEntry {
         path: path_text(&mapped.path),
-        archive_path: None,
-        size: None,
-        sha256: None,
-        build_id: None,
-        included: false,
-        reason: None,
+        ..FileEntry::default()
     };
     let elf = match open_elf(mapped) {
         Ok(elf) => elf,

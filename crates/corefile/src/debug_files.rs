@@ -89,7 +89,12 @@ impl Sysroot {
         for cache in &self.debuginfod {
             candidates.extend(open(&cache.join(&all).join("debuginfo")));
         }
-        for (path, source) in candidates {
+        // The servers only when there is no other left: what they give is fetched first.
+        let fetched = self
+            .servers
+            .iter()
+            .filter_map(|server| server.by_build_id(id, true));
+        for (path, source) in candidates.into_iter().chain(fetched) {
             let its_id = build_id(&*source).unwrap_or(None);
             let check = match &its_id {
                 Some(its) if its == id => Check::BuildId,

@@ -21,16 +21,23 @@ const MAX_NOTES: u64 = 1 << 16;
 /// Longest build-id that is believed; linkers write 16 or 20 bytes.
 const MAX_BUILD_ID: usize = 64;
 
-/// A program header.
+/// A program header of a 64-bit ELF file; addresses are those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) kind: u32,
-    pub(crate) flags: u32,
-    pub(crate) offset: u64,
-    pub(crate) address: u64,
-    pub(crate) file_size: u64,
-    pub(crate) size: u64,
-    pub(crate) align: u64,
+pub struct Header {
+    /// `p_type`.
+    pub kind: u32,
+    /// `p_flags`.
+    pub flags: u32,
+    /// `p_offset`: where it begins in the file.
+    pub offset: u64,
+    /// `p_vaddr`: its address as it was linked.
+    pub address: u64,
+    /// `p_filesz`: bytes in the file.
+    pub file_size: u64,
+    /// `p_memsz`: bytes in memory.
+    pub size: u64,
+    /// `p_align`.
+    pub align: u64,
 }
 
 /// The headers of a mapped ELF file.

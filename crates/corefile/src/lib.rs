@@ -53,6 +53,8 @@ mod registers;
 mod soname;
 mod source;
 #[cfg(feature = "process")]
+mod split;
+#[cfg(feature = "process")]
 mod symbols;
 #[cfg(feature = "process")]
 mod sysroot;
@@ -69,6 +71,8 @@ pub use crate::build_id::build_id;
 pub use crate::core::{CoreFile, Segment};
 pub use crate::error::CoreError;
 #[cfg(feature = "process")]
+pub use crate::image::Header;
+#[cfg(feature = "process")]
 pub use crate::lines::Location;
 #[cfg(feature = "process")]
 pub use crate::memory::{Backing, Memory, MemoryRange, Share};
@@ -81,6 +85,8 @@ pub use crate::process::Process;
 pub use crate::registers::{Arch, Registers};
 pub use crate::soname::soname;
 pub use crate::source::{FileSource, IntoSource, Source};
+#[cfg(feature = "process")]
+pub use crate::split::SplitUnit;
 #[cfg(feature = "process")]
 pub use crate::symbols::{Symbol, SymbolKind, demangle};
 #[cfg(feature = "process")]

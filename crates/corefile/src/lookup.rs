@@ -51,6 +51,12 @@ impl Module {
         })
     }
 
+    /// Whether its own file has debug information, all of it or what leads to split DWARF.
+    pub fn has_debug_info(&self) -> bool {
+        self.elf()
+            .is_some_and(|elf| elf.section(".debug_info").is_some())
+    }
+
     /// The file with what the debug file shares with others (`.gnu_debugaltlink`), where there is such a link and the
     /// file was found.
     pub fn alternate_file(&self) -> Option<&Found> {

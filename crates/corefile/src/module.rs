@@ -84,6 +84,16 @@ impl Module {
         }
     }
 
+    /// The program headers as they lie in memory; none where the core lacks them.
+    pub fn headers(&self) -> &[crate::Header] {
+        self.image.as_ref().map_or(&[], |image| &image.headers)
+    }
+
+    /// ELF header (64 bytes) and program headers, byte for byte; empty where the core lacks them.
+    pub fn header_bytes(&self) -> &[u8] {
+        self.image.as_ref().map_or(&[], |image| &image.bytes)
+    }
+
     /// The last part of the path.
     pub fn name(&self) -> &[u8] {
         self.path

@@ -42,6 +42,8 @@ pub struct Sysroot {
     pub no_host: bool,
     /// What gives files before anything else is looked at.
     pub providers: Vec<Arc<dyn FileProvider>>,
+    /// Who is asked by build-id when nothing else has a file: servers (`--debuginfod`).
+    pub servers: Vec<Arc<dyn FileProvider>>,
 }
 
 /// Why a file is believed to be the one that was mapped.
@@ -154,6 +156,11 @@ impl Sysroot {
         for cache in &self.debuginfod {
             let cached = cache.join(hex(id)).join("executable");
             if let Some(found) = consider(open(&cached), false) {
+                return Some(found);
+            }
+        }
+        for server in &self.servers {
+            if let Some(found) = consider(server.by_build_id(id, false), false) {
                 return Some(found);
             }
         }

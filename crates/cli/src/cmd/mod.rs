@@ -1,5 +1,6 @@
 //! The commands. Each file: the manual (the doc comment of its arguments), the value it makes, and its text.
 
+mod archive;
 mod bt;
 mod cache;
 mod completions;
@@ -25,6 +26,7 @@ pub enum Command {
     Threads(threads::Threads),
     Bt(bt::Bt),
     Memory(memory::Memory),
+    Archive(archive::Archive),
     Verify(verify::Verify),
     Unpack(unpack::Unpack),
     Cache(cache::CacheCommand),
@@ -41,6 +43,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Threads(threads) => show(cli, threads.run()?),
         Command::Bt(bt) => show(cli, bt.run()?),
         Command::Memory(memory) => show(cli, memory.run()?),
+        Command::Archive(archive) => show(cli, archive.run()?),
         Command::Verify(verify) => show(cli, verify.run()?),
         Command::Unpack(unpack) => show(cli, unpack.run()?),
         Command::Cache(cache) => match cache.action {

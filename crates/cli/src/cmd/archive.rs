@@ -1,0 +1,321 @@
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use chrono::{DateTime, Local, SecondsFormat};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use stillcore_archive::{
+    Compression, FileEntry, ManifestHead, PackOptions, PackageError, PackageJob, package,
+};
+use stillcore_corefile::Arch;
+
+use crate::args::CoreArgs;
+use crate::error::Usage;
+use crate::escape::lossy;
+use crate::output::{Answer, Text, YELLOW};
+use crate::progress::Bar;
+use crate::session::Session;
+use crate::size::{count, size};
+
+/// Packs a core with all it takes to read it on another machine
+///
+/// The executable, every library in use and their debug information go with it, each under its own path, and with it
+/// run-gdb.sh and run-lldb.sh: unpacked anywhere, they open the core with these files alone, and run nothing of them.
+/// Files of another build are left out and named (--force takes them); files that are gone from the disk are rebuilt
+/// from the core as far as it has them.
+///
+///   $ stillcore archive core.1234
+///   archive-core.1234.tar.gz: 8.2 MB, 11 files
+///   $ tar xzf archive-core.1234.tar.gz && sh archive-core.1234/run-gdb.sh -batch -ex bt
+///
+/// Exit code 1 where a file was left out because it belongs to another build, or the core is cut off. Debug files that
+/// are nowhere to be found are only noted.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Archive {
+    #[command(flatten)]
+    pub core: CoreArgs,
+
+    /// The archive; nothing may be there yet [default: archive-<name of the core>.tar.gz, here]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// How it is packed [default: as the name of FILE says, or tar.gz]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+
+    /// 1 is fast; 9 (tar.gz) or 4 (tar.zst) is small [default: 1]
+    #[arg(long, value_name = "N")]
+    pub level: Option<u32>,
+}
+
+/// How an archive is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Every program opens it
+    #[value(name = "tar.gz")]
+    TarGz,
+    /// Faster, and smaller
+    #[value(name = "tar.zst")]
+    TarZst,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// The archive.
+    pub archive: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// What is in it besides the core.
+    pub files: Vec<Entry>,
+    /// What should be known beside it.
+    pub warnings: Vec<String>,
+    #[serde(skip)]
+    bad: bool,
+}
+
+/// A file of the process.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Its path as the core, or whoever found it, has it.
+    pub path: String,
+    /// Its path below the top folder; null where it is not in the archive.
+    pub archive_path: Option<String>,
+    /// `executable`, `interpreter`, `library`, `debug`, `debug-shared`, `dwo`, `dwp`, `vmlinux`, `module`; null for a
+    /// file that was mapped as data.
+    pub kind: Option<String>,
+    /// Its build-id.
+    pub build_id: Option<String>,
+    /// Whether it was put together from the core's memory.
+    pub rebuilt: bool,
+    /// Why it is not in the archive, or what is wrong with it.
+    pub reason: Option<String>,
+}
+
+impl Archive {
+    pub fn run(&self) -> anyhow::Result<Outcome> {
+        let compression = self.compression()?;
+        let session = Session::open(&self.core)?;
+        let stem = stem(
+            session.origin.path.as_deref(),
+            !session.origin.layers.is_empty(),
+        );
+        let output = match &self.output {
+            Some(output) => output.clone(),
+            None => PathBuf::from(format!("archive-{stem}.{}", compression.extension())),
+        };
+        let process = &session.process;
+        let plain = plain_file(&session);
+        let core_mtime = session
+            .origin
+            .path
+            .as_deref()
+            .and_then(|path| path.metadata().ok()?.modified().ok())
+            .unwrap_or_else(SystemTime::now);
+        let bar = Bar::new("packing");
+        let done = Cell::new(0_u64);
+        let total = process.core.size();
+        let packaged = package(&PackageJob {
+            process,
+            name: &stem,
+            core_file: plain.as_ref(),
+            core_mtime,
+            output: &output,
+            manifest: head(&session, core_mtime),
+            options: PackOptions {
+                compression,
+                level: self.level,
+                ..PackOptions::default()
+            },
+            progress: &|bytes| {
+                done.set(done.get() + bytes);
+                bar.set(done.get(), Some(total.max(done.get())));
+                true
+            },
+        });
+        drop(bar);
+        let packaged = packaged.map_err(|error| match error {
+            PackageError::Exists(path) => anyhow::anyhow!(
+                "{} is there already, and nothing is replaced: choose another name with -o",
+                path.display()
+            ),
+            error => anyhow::Error::new(error),
+        })?;
+        let mut problems = session.problems;
+        for what in packaged.left_out {
+            problems.bad(what);
+        }
+        for note in packaged.notes {
+            problems.note(note);
+        }
+        Ok(Outcome {
+            archive: output.display().to_string(),
+            bytes: packaged.output_bytes,
+            files: packaged.manifest.files.into_iter().map(entry).collect(),
+            warnings: problems.warnings,
+            bad: problems.bad,
+        })
+    }
+
+    fn compression(&self) -> Result<Compression, Usage> {
+        let named = self.output.as_deref().map(Path::as_os_str);
+        let ends = |end: &str| named.is_some_and(|name| name.to_string_lossy().ends_with(end));
+        let compression = match self.format {
+            Some(Format::TarGz) => Compression::Gzip,
+            Some(Format::TarZst) => Compression::Zstd,
+            None if ends(".zst") || ends(".tzst") => Compression::Zstd,
+            None => Compression::Gzip,
+        };
+        let levels = compression.levels();
+        match self.level {
+            Some(level) if !levels.contains(&level) => Err(Usage(format!(
+                "--level of {} is {} to {}",
+                compression.extension(),
+                levels.start(),
+                levels.end()
+            ))),
+            _ => Ok(compression),
+        }
+    }
+}
+
+/// The core itself, where it is a plain file: then its holes are known.
+fn plain_file(session: &Session) -> Option<File> {
+    let path = session.origin.path.as_deref()?;
+    if !session.origin.layers.is_empty() {
+        return None;
+    }
+    let file = File::open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    (metadata.is_file() && metadata.len() == session.process.core.size()).then_some(file)
+}
+
+/// The core's name: that of its file, without what says how it was compressed.
+fn stem(path: Option<&Path>, packed: bool) -> String {
+    let name = path
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy());
+    let Some(mut name) = name.as_deref() else {
+        return "core".to_owned();
+    };
+    if packed {
+        for end in [".gz", ".tgz", ".zst", ".xz", ".lz4", ".zip", ".tar"] {
+            // The last, `.tar`, is what is left of `.tar.gz`.
+            name = name
+                .strip_suffix(end)
+                .filter(|name| !name.is_empty())
+                .unwrap_or(name);
+        }
+    }
+    name.chars()
+        .map(|char| if char.is_control() { '_' } else { char })
+        .collect()
+}
+
+fn head(session: &Session, core_mtime: SystemTime) -> ManifestHead {
+    let about = &session.process.about;
+    let capture = about.capture.clone().unwrap_or_default();
+    let pid = capture.pid.or(about.pid.map(i64::from));
+    let mut head = ManifestHead {
+        time: capture.time.clone().unwrap_or_else(|| {
+            DateTime::<Local>::from(core_mtime).to_rfc3339_opts(SecondsFormat::Millis, false)
+        }),
+        pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
+        node: capture
+            .node
+            .clone()
+            .unwrap_or_default()
+            .trim_start_matches('v')
+            .to_owned(),
+        arch: match session.process.arch {
+            Arch::X86_64 => "x64",
+            Arch::Aarch64 => "arm64",
+        }
+        .to_owned(),
+        platform: "linux".to_owned(),
+        method: capture.method.clone().unwrap_or_default(),
+        command: lossy(&about.arguments)
+            .split_ascii_whitespace()
+            .map(str::to_owned)
+            .collect(),
+        ..ManifestHead::default()
+    };
+    // Whoever took the core knew more.
+    if let Some(manifest) = session.origin.manifest.clone() {
+        head = ManifestHead {
+            time: manifest.time,
+            pid: manifest.pid,
+            node: manifest.node,
+            v8: manifest.v8,
+            arch: manifest.arch,
+            platform: manifest.platform,
+            method: manifest.method,
+            command: manifest.command,
+            notes: manifest.notes,
+            extra: manifest.extra,
+            ..head
+        };
+    }
+    head.tool.name = "stillcore".to_owned();
+    head.tool.version = env!("CARGO_PKG_VERSION").to_owned();
+    head
+}
+
+fn entry(file: FileEntry) -> Entry {
+    Entry {
+        path: lossy(file.path.as_bytes()),
+        archive_path: file.archive_path.map(|path| lossy(path.as_bytes())),
+        kind: file.kind,
+        build_id: file.build_id,
+        rebuilt: file.rebuilt,
+        reason: file.reason.map(|reason| lossy(reason.as_bytes())),
+    }
+}
+
+impl Answer for Outcome {
+    fn text(&self, out: &mut Text<'_>) -> io::Result<()> {
+        let included = self.files.iter().filter(|file| file.archive_path.is_some());
+        out.line(format!(
+            "{}: {}, the core and {}",
+            self.archive,
+            size(self.bytes),
+            count(included.count(), "file")
+        ))?;
+        for file in self.files.iter().filter(|file| file.rebuilt) {
+            out.styled(YELLOW, format!("rebuilt from the core: {}", file.path))?;
+        }
+        Ok(())
+    }
+
+    fn is_bad(&self) -> bool {
+        self.bad
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_named_after_the_core() {
+        for (path, packed, name) in [
+            ("/var/core.1234", false, "core.1234"),
+            ("core.node.0.zst", true, "core.node.0"),
+            ("core_1.tar.gz", true, "core_1"),
+            ("core.gz", false, "core.gz"),
+            ("a\nb", false, "a_b"),
+        ] {
+            assert_eq!(stem(Some(Path::new(path)), packed), name);
+        }
+        assert_eq!(stem(None, true), "core");
+    }
+}
