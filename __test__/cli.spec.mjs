@@ -291,6 +291,7 @@ test('the JSON of every command has the documented shape', { skip: missing }, as
     Threads: [['threads', path], ['threads', '-r', path]],
     Backtraces: [['bt', path]],
     Memory: [['memory', path]],
+    Archive: [['archive', path, '-o', join(folder, 'shape.tar.gz')]],
     Verdict: [['verify', archive]],
     Unpacked: [['unpack', archive, join(folder, 'shape')]],
     Cache: [['cache']],
@@ -302,7 +303,7 @@ test('the JSON of every command has the documented shape', { skip: missing }, as
     for (const args of commands) {
       const { stdout, stderr } = await stillcore([...args, '--json']);
       // `satisfies` complains of what is missing, of another type, and of what is not documented.
-      lines.push(`export const value${lines.length} = ${stdout || assert.fail(stderr)} satisfies json.${type};`);
+      lines.push(`export const value${lines.length} = ${stdout.trim() || assert.fail(stderr)} satisfies json.${type};`);
     }
   }
   const place = join(folder, 'types');
@@ -321,7 +322,7 @@ test('the JSON of every command has the documented shape', { skip: missing }, as
 });
 
 test('errors name the file and the reason', { skip: missing }, async () => {
-  for (const args of [['info', 'no-such-file'], ['verify', 'no-such-file'], ['unpack', 'no-such-file']]) {
+  for (const args of [['info', 'no-such-file'], ['verify', 'no-such-file'], ['unpack', 'no-such-file'], ['archive', 'no-such-file']]) {
     const { code, stdout, stderr } = await stillcore(args);
     assert.deepEqual([code, stdout], [3, ''], args.join(' '));
     assert.match(stderr, /^stillcore: no-such-file: No such file or directory/);

@@ -25,8 +25,10 @@ export interface Info extends Warnings {
   signal: Signal | null
   /** The capture, where stillcore took it. */
   capture: { tool: string | null; version: string | null; method: string | null; note: string | null } | null
-  /** The command line; the kernel cuts it off after 79 bytes. */
+  /** The command line, with spaces between the arguments. */
   command: string | null
+  /** The arguments, as they are in memory; null where only the first 79 bytes of the command line are known. */
+  arguments: string[] | null
   /** The executable's path. */
   executable: string | null
   /** Ids as the process saw them. */
@@ -36,8 +38,8 @@ export interface Info extends Warnings {
   gid: number | null
   /** When, RFC 3339. */
   time: string | null
-  /** Who says so: the capture, or the time when the file was last written to. */
-  timeFrom: 'capture' | 'file' | null
+  /** Who says so: the capture, the archive's manifest, or the time when the file was last written to. */
+  timeFrom: 'capture' | 'archive' | 'file' | null
   machine: 'x86_64' | 'aarch64'
   /** How many there are. */
   threads: number

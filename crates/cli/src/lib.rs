@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod arguments;
 pub mod cmd;
 pub mod error;
 pub mod escape;

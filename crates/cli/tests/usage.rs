@@ -26,7 +26,8 @@ fn help_names_every_command_and_the_exit_codes() {
 #[test]
 fn every_command_has_a_manual_with_a_session() {
     for command in [
-        "info", "modules", "threads", "bt", "memory", "verify", "unpack", "cache", "doctor",
+        "info", "modules", "threads", "bt", "memory", "archive", "verify", "unpack", "cache",
+        "doctor",
     ] {
         let output = stillcore().args([command, "--help"]).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
@@ -76,7 +77,7 @@ fn what_cannot_be_read_is_3_and_named() {
     let empty = folder.path().join("empty");
     std::fs::write(&empty, "").unwrap();
     for command in [
-        "info", "modules", "threads", "bt", "memory", "verify", "unpack",
+        "info", "modules", "threads", "bt", "memory", "archive", "verify", "unpack",
     ] {
         for file in [&missing, &words, &empty, &folder.path().to_path_buf()] {
             let output = stillcore().arg(command).arg(file).output().unwrap();

@@ -13,8 +13,10 @@ use stillcore_archive::{
 use stillcore_corefile::Arch;
 
 use crate::args::CoreArgs;
+use crate::arguments;
 use crate::error::Usage;
 use crate::escape::lossy;
+use crate::node;
 use crate::output::{Answer, Text, YELLOW};
 use crate::progress::Bar;
 use crate::session::Session;
@@ -220,18 +222,19 @@ fn stem(path: Option<&Path>, packed: bool) -> String {
 fn head(session: &Session, core_mtime: SystemTime) -> ManifestHead {
     let about = &session.process.about;
     let capture = about.capture.clone().unwrap_or_default();
+    let (node, v8) = node::versions(&session.process).unzip();
     let pid = capture.pid.or(about.pid.map(i64::from));
     let mut head = ManifestHead {
         time: capture.time.clone().unwrap_or_else(|| {
             DateTime::<Local>::from(core_mtime).to_rfc3339_opts(SecondsFormat::Millis, false)
         }),
         pid: pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0),
-        node: capture
-            .node
-            .clone()
+        node: node
+            .or(capture.node)
             .unwrap_or_default()
             .trim_start_matches('v')
             .to_owned(),
+        v8: v8.unwrap_or_default(),
         arch: match session.process.arch {
             Arch::X86_64 => "x64",
             Arch::Aarch64 => "arm64",
@@ -239,10 +242,13 @@ fn head(session: &Session, core_mtime: SystemTime) -> ManifestHead {
         .to_owned(),
         platform: "linux".to_owned(),
         method: capture.method.clone().unwrap_or_default(),
-        command: lossy(&about.arguments)
-            .split_ascii_whitespace()
-            .map(str::to_owned)
-            .collect(),
+        command: arguments::of(&session.process).map_or_else(
+            || {
+                let cut = lossy(&about.arguments);
+                cut.split_ascii_whitespace().map(str::to_owned).collect()
+            },
+            |arguments| arguments.iter().map(|argument| lossy(argument)).collect(),
+        ),
         ..ManifestHead::default()
     };
     // Whoever took the core knew more.

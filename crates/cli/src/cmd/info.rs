@@ -53,8 +53,10 @@ pub struct Summary {
     pub signal: Option<Signal>,
     /// The capture, where stillcore took it.
     pub capture: Option<Capture>,
-    /// The command line; after 79 bytes the kernel cuts it off.
+    /// The command line, with spaces between the arguments.
     pub command: Option<String>,
+    /// The arguments, as they are in memory; null where only the first 79 bytes of the command line are known.
+    pub arguments: Option<Vec<String>>,
     /// The executable's path.
     pub executable: Option<String>,
     /// Process id, as the process saw it.
@@ -67,7 +69,7 @@ pub struct Summary {
     pub gid: Option<u32>,
     /// When: RFC 3339.
     pub time: Option<String>,
-    /// Who says so: `capture`, or `file`: when the core was last written to.
+    /// Who says so: `capture`; `archive`: its manifest; `file`: when the core was last written to.
     pub time_from: Option<&'static str>,
     /// `x86_64`, `aarch64`.
     pub machine: &'static str,
@@ -175,9 +177,8 @@ impl Info {
         let about = &process.about;
         let capture = about.capture.as_ref();
         let manifest = session.origin.manifest.as_ref();
-        let noted = capture
-            .and_then(|capture| capture.time.clone())
-            .or_else(|| manifest.and_then(|manifest| some(&manifest.time)));
+        let noted = capture.and_then(|capture| capture.time.clone());
+        let packed = || manifest.and_then(|manifest| some(&manifest.time));
         let file = session.origin.path.as_deref();
         let metadata = file.and_then(|path| std::fs::metadata(path).ok());
         let written = metadata
@@ -186,9 +187,12 @@ impl Info {
             .map(rfc3339);
         let (time, time_from) = noted
             .map(|time| (time, "capture"))
+            .or_else(|| packed().map(|time| (time, "archive")))
             .or_else(|| written.map(|time| (time, "file")))
             .unzip();
         let mappings = Mappings::of(process, session.problems.clone());
+        let arguments: Option<Vec<String>> = crate::arguments::of(process)
+            .map(|arguments| arguments.iter().map(|argument| lossy(argument)).collect());
         let (node, v8) = crate::node::versions(process).unzip();
         Ok(Summary {
             file: session.name.clone(),
@@ -205,10 +209,14 @@ impl Info {
                 method: capture.method.clone(),
                 note: capture.note.clone(),
             }),
-            command: manifest
-                .and_then(|manifest| some(&manifest.command.join(" ")))
+            command: arguments
+                .as_ref()
+                .map(|arguments| arguments.join(" "))
+                .filter(|command| !command.is_empty())
+                .or_else(|| manifest.and_then(|manifest| some(&manifest.command.join(" "))))
                 .or_else(|| non_empty(&about.arguments))
                 .or_else(|| non_empty(&about.name)),
+            arguments,
             executable: process
                 .executable()
                 .and_then(|module| non_empty(&module.path)),
@@ -374,6 +382,7 @@ impl Answer for Summary {
         if let Some(time) = &self.time {
             let from = match self.time_from {
                 Some("file") => " (when the file was written)",
+                Some("archive") => " (as the archive says)",
                 _ => "",
             };
             out.field("time", format!("{}{from}", readable_time(time)))?;

@@ -38,6 +38,9 @@ pub struct Listing {
     pub warnings: Vec<String>,
     #[serde(skip)]
     bad: bool,
+    /// What was opened: where that is an archive, its files begin with its name.
+    #[serde(skip)]
+    name: String,
 }
 
 /// A module.
@@ -91,6 +94,7 @@ impl Modules {
             modules,
             warnings: session.problems.warnings,
             bad: session.problems.bad,
+            name: session.name,
         })
     }
 }
@@ -150,10 +154,25 @@ impl Answer for Listing {
             if module.deleted {
                 path.push_str(" (deleted)");
             }
+            let archived = |file: &str| {
+                let path = file.strip_prefix(&self.name)?.strip_prefix(':')?;
+                Some(path.to_owned())
+            };
             let file = match &module.file {
                 Some(file) if *file == module.path => "same".to_owned(),
-                Some(file) => file.clone(),
+                Some(file) => match archived(file) {
+                    Some(path) if module.path.strip_prefix('/') == Some(&path) => {
+                        "in archive".to_owned()
+                    }
+                    Some(path) => format!("archive:{path}"),
+                    None => file.clone(),
+                },
                 None => String::new(),
+            };
+            let debug = module.debug_file.as_deref().unwrap_or_default();
+            let debug = match archived(debug) {
+                Some(path) => format!("archive:{path}"),
+                None => debug.to_owned(),
             };
             table.styled_row(
                 style,
@@ -164,7 +183,7 @@ impl Answer for Listing {
                     module.matches.to_owned(),
                     path,
                     file,
-                    module.debug_file.clone().unwrap_or_default(),
+                    debug,
                 ],
             );
         }
