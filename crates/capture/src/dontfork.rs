@@ -25,7 +25,7 @@ use nix::errno::Errno;
 use crate::copy::Files;
 use crate::error::Failure;
 use crate::maps::{self, Mapping};
-use crate::sys;
+use crate::sys::{self, page_size};
 
 /// A whole address space, from above the smallest address that can be mapped.
 #[cfg(target_arch = "x86_64")]
@@ -39,7 +39,8 @@ const UNIT: u64 = 256 * 1024;
 /// glibc maps the heaps of its malloc arenas in units of this size.
 const ARENA: u64 = 64 << 20;
 
-const PAGE: u64 = 4096;
+/// The smallest page there is.
+const LEAST_PAGE: u64 = 4096;
 
 // --- the lock ------------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ fn statm() -> io::Result<[u64; 7]> {
 
 /// Bytes of memory that are resident now, 0 where /proc cannot be read.
 pub(crate) fn resident() -> u64 {
-    statm().map_or(0, |numbers| numbers[1] * PAGE)
+    statm().map_or(0, |numbers| numbers[1] * page_size())
 }
 
 /// Whether reading smaps costs less than forking a probe.
@@ -337,9 +338,9 @@ fn is_foreign(mapping: &Mapping, all: &[Mapping]) -> bool {
     let size = |mapping: &Mapping| mapping.range.end - mapping.range.start;
     let is_stack = |guard: &Mapping, stack: &Mapping| {
         guard.permissions == CLOSED
-            && size(guard) <= 16 * PAGE
+            && size(guard) <= 16 * LEAST_PAGE
             && stack.permissions == STACK
-            && size(stack) >= 16 * PAGE
+            && size(stack) >= 16 * LEAST_PAGE
     };
     // An arena is closed from where it is not yet used, and both together have the size of one.
     let is_arena = |used: &Mapping, rest: &Mapping| {
@@ -532,9 +533,9 @@ impl Pages {
         const PRESENT: u64 = 1 << 63;
         const SWAPPED: u64 = 1 << 62;
         const EXCLUSIVE: u64 = 1 << 56;
-        let mut bytes = [0u8; (UNIT / PAGE * 8) as usize];
-        let wanted = ((unit.end - unit.start) / PAGE * 8) as usize;
-        let length = pagemap.read_at(&mut bytes[..wanted], unit.start / PAGE * 8)?;
+        let mut bytes = [0u8; (UNIT / LEAST_PAGE * 8) as usize];
+        let wanted = ((unit.end - unit.start) / page_size() * 8) as usize;
+        let length = pagemap.read_at(&mut bytes[..wanted], unit.start / page_size() * 8)?;
         let entries = bytes[..length]
             .as_chunks::<8>()
             .0
@@ -590,7 +591,7 @@ mod tests {
 
     #[test]
     fn units_cover_a_range_and_end_on_multiples() {
-        let range = (UNIT - PAGE)..(3 * UNIT + PAGE);
+        let range = (UNIT - LEAST_PAGE)..(3 * UNIT + LEAST_PAGE);
         let units: Vec<_> = units(&range).collect();
         assert_eq!(units.first().unwrap().start, range.start);
         assert_eq!(units.last().unwrap().end, range.end);

@@ -15,10 +15,9 @@ use std::os::unix::fs::FileExt;
 
 use crate::maps::Mapping;
 use crate::notes::{self, About, Thread};
+use crate::sys::page_size;
 
 mod shrink;
-
-pub(crate) const PAGE: u64 = 4096;
 
 /// A planned core.
 #[derive(Debug)]
@@ -129,6 +128,7 @@ impl Image {
     }
 
     fn finish(&mut self, sources: &Sources<'_>) {
+        let page = page_size();
         let mut notes = Vec::new();
         for (index, thread) in sources.threads.iter().enumerate() {
             notes::prstatus(&mut notes, sources.about, thread, 0);
@@ -137,7 +137,7 @@ impl Image {
                 notes::prpsinfo(&mut notes, sources.about);
                 notes::siginfo(&mut notes);
                 notes::auxv(&mut notes, sources.about);
-                notes::file(&mut notes, sources.mappings, PAGE);
+                notes::file(&mut notes, sources.mappings, page);
             }
             notes::fpregset(&mut notes, thread);
         }
@@ -146,7 +146,7 @@ impl Image {
         let count = self.segments.len() as u64 + 1;
         let many = count >= u64::from(PN_XNUM);
         let headers = EHDR + count * PHDR + if many { SHDR } else { 0 };
-        let mut offset = (headers + notes.len() as u64).next_multiple_of(PAGE);
+        let mut offset = (headers + notes.len() as u64).next_multiple_of(page);
         for segment in &mut self.segments {
             segment.offset = offset;
             offset += segment.file_size;
@@ -170,14 +170,14 @@ impl Image {
                 *offset,
                 range.clone(),
                 *file_size,
-                PAGE,
+                page,
             );
         }
         if many {
             section_header_zero(&mut head, count);
         }
         head.extend(notes);
-        head.resize(head.len().next_multiple_of(PAGE as usize), 0);
+        head.resize(head.len().next_multiple_of(page as usize), 0);
         self.head = head;
     }
 
@@ -313,7 +313,7 @@ fn plan_mapping(
         && mapping.permissions[0] == b'r'
         && starts_as_elf(sources.memory, mapping.range.start)
     {
-        let first = mapping.range.start..mapping.range.start + PAGE;
+        let first = mapping.range.start..mapping.range.start + page_size();
         if wanted
             .first()
             .is_none_or(|extent| extent.start > first.start)
@@ -386,8 +386,9 @@ fn populated(pages: &File, range: &Range<u64>, kind: Kind) -> io::Result<Vec<Ran
     const FILE: u64 = 1 << 61;
     let mut extents: Vec<Range<u64>> = Vec::new();
     let mut buffer = vec![0u8; 64 << 10];
-    let mut page = range.start / PAGE;
-    let end = range.end / PAGE;
+    let size = page_size();
+    let mut page = range.start / size;
+    let end = range.end / size;
     while page < end {
         let want = ((end - page) * 8).min(buffer.len() as u64) as usize;
         let got = pages.read_at(&mut buffer[..want], page * 8)?;
@@ -399,10 +400,10 @@ fn populated(pages: &File, range: &Range<u64>, kind: Kind) -> io::Result<Vec<Ran
             let holds = entry & (PRESENT | SWAPPED) != 0
                 && (matches!(kind, Kind::Present) || entry & FILE == 0);
             if holds {
-                let start = page * PAGE;
+                let start = page * size;
                 match extents.last_mut() {
-                    Some(last) if last.end == start => last.end += PAGE,
-                    _ => extents.push(start..start + PAGE),
+                    Some(last) if last.end == start => last.end += size,
+                    _ => extents.push(start..start + size),
                 }
             }
             page += 1;

@@ -4,6 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -48,8 +49,11 @@ pub(crate) unsafe fn clone_process(as_node_does: bool) -> io::Result<Cloned> {
             !as_node_does && !Call::ClonePidfd.is_deadly(),
         ),
         (0, !as_node_does && !Call::ClonePlain.is_deadly()),
+        // No kernel objects to exit signal 0; who imitates one (qemu) may.
+        (fork, !as_node_does),
     ] {
-        if !is_wanted {
+        let is_last_hope = flags == fork && !as_node_does;
+        if !is_wanted || (is_last_hope && Errno::last() != Errno::EINVAL) {
             continue;
         }
         // SAFETY: no CLONE_VM, so the copy has its own memory and may go on using this very stack; the
@@ -205,6 +209,16 @@ impl Drop for SignalsBlocked {
             )
         };
     }
+}
+
+/// Bytes of a page here: 4 KiB on x86_64; 4, 16 or 64 on aarch64.
+pub(crate) fn page_size() -> u64 {
+    static SIZE: OnceLock<u64> = OnceLock::new();
+    *SIZE.get_or_init(|| {
+        // SAFETY: takes a number; glibc and musl have the answer in memory.
+        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        u64::try_from(size).unwrap_or(4096)
+    })
 }
 
 /// Whether this process is marked as not to be dumped (PR_SET_DUMPABLE 0). A copy lifts that for itself.

@@ -785,6 +785,7 @@ unsafe fn read_registers(seat: &mut Seat, tasks: c_int) {
     let tid = seat.tid as usize;
     // SAFETY: both vectors describe live memory of the size given.
     unsafe {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut read = raw(
             libc::SYS_ptrace,
             PTRACE_GETREGSET,
@@ -792,6 +793,7 @@ unsafe fn read_registers(seat: &mut Seat, tasks: c_int) {
             NT_PRSTATUS,
             &raw mut general as usize,
         );
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut floats = raw(
             libc::SYS_ptrace,
             PTRACE_GETREGSET,

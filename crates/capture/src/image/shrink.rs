@@ -11,8 +11,9 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::{Image, PAGE, Segment, Skipped, Sources};
+use super::{Image, Segment, Skipped, Sources};
 use crate::maps::{self, Mapping};
+use crate::sys::page_size;
 
 /// What goes of one stretch is a multiple of this. From this size on a stretch counts as a large buffer.
 const PIECE: u64 = 1 << 20;
@@ -61,7 +62,7 @@ impl Image {
         let (mut rooms, mut lost) = (Vec::new(), Vec::new());
         // What is cut takes headers of its own, so a little more may have to go than it seemed.
         while self.size > most {
-            let mut need = (self.size - most).next_multiple_of(PAGE);
+            let mut need = (self.size - most).next_multiple_of(page_size());
             let mut gone = Vec::new();
             while need > 0 {
                 let Some(Candidate {
@@ -278,7 +279,8 @@ fn chunks(memory: &File, heap: &Range<u64>) -> (Vec<Range<u64>>, u64) {
         if !is_chunk {
             break;
         }
-        let pages = (at + 16).next_multiple_of(PAGE)..(at + size) / PAGE * PAGE;
+        let pages =
+            (at + 16).next_multiple_of(page_size())..(at + size) / page_size() * page_size();
         if size >= PIECE {
             large.push(pages);
         }
@@ -306,7 +308,7 @@ fn blocks(memory: &File, range: &Range<u64>) -> Vec<Range<u64>> {
             && before == 0
             && flags == IS_MMAPPED
             && length > 0
-            && length.is_multiple_of(PAGE)
+            && length.is_multiple_of(page_size())
             // The last pages of the last one may never have been touched.
             && length < range.end - at + PIECE;
         if is_block {
@@ -314,7 +316,7 @@ fn blocks(memory: &File, range: &Range<u64>) -> Vec<Range<u64>> {
             blocks.push(at..end);
             at = end;
         } else {
-            at += PAGE;
+            at += page_size();
         }
     }
     blocks
@@ -341,8 +343,8 @@ fn stacks(sources: &Sources<'_>) -> Vec<Range<u64>> {
         if end - start <= 2 * STACK || mapping.name == b"[stack]" {
             stacks.push(start..end);
         } else {
-            let from = start.max(pointer.saturating_sub(BELOW) / PAGE * PAGE);
-            let to = end.min((pointer + STACK).next_multiple_of(PAGE));
+            let from = start.max(pointer.saturating_sub(BELOW) / page_size() * page_size());
+            let to = end.min((pointer + STACK).next_multiple_of(page_size()));
             stacks.push(from..to);
         }
     }

@@ -6,6 +6,9 @@ use std::io::Write;
 
 use super::*;
 
+/// What the machine that the tests run on has.
+static PAGE: std::sync::LazyLock<u64> = std::sync::LazyLock::new(page_size);
+
 /// xorshift: the same layouts in every run.
 struct Random(u64);
 
@@ -38,14 +41,14 @@ impl Process {
     }
 
     fn map(&mut self, start: u64, pages: u64, permissions: &str, rest: &str) {
-        let end = start + pages * PAGE;
+        let end = start + pages * *PAGE;
         self.maps += &format!("{start:x}-{end:x} {permissions} {rest}\n");
     }
 
     /// Entry bits as the kernel has them: present 63, swapped 62, of a file 61.
     fn entry(&self, address: u64, bits: u64) {
         self.pages
-            .write_all_at(&bits.to_ne_bytes(), address / PAGE * 8)
+            .write_all_at(&bits.to_ne_bytes(), address / *PAGE * 8)
             .unwrap();
     }
 
@@ -59,7 +62,7 @@ impl Process {
             },
         );
         self.memory
-            .write_all_at(&[byte; PAGE as usize], address)
+            .write_all_at(&vec![byte; *PAGE as usize], address)
             .unwrap();
         self.written.insert(address, byte);
     }
@@ -144,7 +147,7 @@ fn page<'a>(
     let index = headers.partition_point(|header| header.0 == PT_NOTE || header.3 <= at) - 1;
     let (_, _, offset, start, size, _) = headers[index];
     (start <= at && at < start + size)
-        .then(|| &core[(offset + at - start) as usize..][..PAGE as usize])
+        .then(|| &core[(offset + at - start) as usize..][..*PAGE as usize])
 }
 
 const FILE_PAGE: u64 = 1 << 63 | 1 << 61;
@@ -153,9 +156,9 @@ const FILE_PAGE: u64 = 1 << 63 | 1 << 61;
 fn random_process(random: &mut Random) -> (Process, Vec<(u64, u64, &'static str)>) {
     let mut process = Process::new();
     let mut mappings = Vec::new();
-    let mut at = 0x10000 + random.below(64) * PAGE;
+    let mut at = 0x10000 + random.below(64) * *PAGE;
     for _ in 0..1 + random.below(40) {
-        at += random.below(3) * random.below(1000) * PAGE;
+        at += random.below(3) * random.below(1000) * *PAGE;
         let pages = 1 + random.below(60);
         let kind = match random.below(6) {
             0 => "file",
@@ -172,7 +175,7 @@ fn random_process(random: &mut Random) -> (Process, Vec<(u64, u64, &'static str)
         process.map(at, pages, permissions, rest);
         let density = random.below(4);
         for page in 0..pages {
-            let address = at + page * PAGE;
+            let address = at + page * *PAGE;
             if random.below(4) < density && kind != "device" {
                 process.write(address, 1 + random.below(255) as u8);
             } else if kind == "file" {
@@ -180,7 +183,7 @@ fn random_process(random: &mut Random) -> (Process, Vec<(u64, u64, &'static str)
             }
         }
         mappings.push((at, pages, kind));
-        at += pages * PAGE;
+        at += pages * *PAGE;
     }
     (process, mappings)
 }
@@ -206,16 +209,16 @@ fn random_layouts_are_read_back_equal() {
             total,
             mappings
                 .iter()
-                .map(|(_, pages, _)| pages * PAGE)
+                .map(|(_, pages, _)| pages * *PAGE)
                 .sum::<u64>()
         );
         assert!(
             loads
                 .iter()
-                .all(|load| load.2.is_multiple_of(PAGE) && load.4 <= load.5)
+                .all(|load| load.2.is_multiple_of(*PAGE) && load.4 <= load.5)
         );
         for (start, pages, kind) in mappings {
-            for address in (start..start + pages * PAGE).step_by(PAGE as usize) {
+            for address in (start..start + pages * *PAGE).step_by(*PAGE as usize) {
                 let found = page(&core, &headers, address);
                 match (process.written.get(&address), kind) {
                     (Some(byte), _) => assert!(
@@ -230,7 +233,7 @@ fn random_layouts_are_read_back_equal() {
                 }
             }
         }
-        let data = process.written.len() as u64 * PAGE;
+        let data = process.written.len() as u64 * *PAGE;
         assert_eq!(image.data_size(), data);
     }
 }
@@ -244,8 +247,8 @@ fn a_size_limit_is_kept_and_what_went_is_listed() {
         let most = 1 + random.below(whole.size());
         let heap: Vec<_> = mappings
             .iter()
-            .filter(|(start, ..)| (start / PAGE).is_multiple_of(3))
-            .map(|(start, pages, _)| *start..start + pages * PAGE)
+            .filter(|(start, ..)| (start / *PAGE).is_multiple_of(3))
+            .map(|(start, pages, _)| *start..start + pages * *PAGE)
             .collect();
         let wanted = Wanted {
             max_size: Some(most),
@@ -296,7 +299,7 @@ fn a_size_limit_is_kept_and_what_went_is_listed() {
                     .all(|at| rank(*at) >= worst || is_gone(*at))
             );
         }
-        let bytes = process.written.keys().filter(|at| is_gone(**at)).count() as u64 * PAGE;
+        let bytes = process.written.keys().filter(|at| is_gone(**at)).count() as u64 * *PAGE;
         assert_eq!(image.left_out, bytes);
     }
 }
@@ -304,32 +307,32 @@ fn a_size_limit_is_kept_and_what_went_is_listed() {
 /// Pages of a process that are there, from page to page of one mapping.
 fn fill(process: &mut Process, pages: Range<u64>, byte: u8) {
     for page in pages {
-        process.write(page * PAGE, byte);
+        process.write(page * *PAGE, byte);
     }
 }
 
 #[test]
 fn of_a_mapping_with_large_buffers_and_more_only_buffers_go_and_no_more_than_needed() {
-    const MIB: u64 = (1 << 20) / PAGE;
+    let mib = (1 << 20) / *PAGE;
     let mut process = Process::new();
     let start = 0x1000;
-    process.map(start * PAGE, 100 * MIB, "rw-p", "00000000 00:00 0");
+    process.map(start * *PAGE, 100 * mib, "rw-p", "00000000 00:00 0");
     // What is of use, two blocks that malloc got for one buffer each, and more of use; no gap between.
-    fill(&mut process, start..start + 3 * MIB, 1);
-    let small = start + 3 * MIB;
-    let large = small + 10 * MIB;
-    let after = large + 20 * MIB;
+    fill(&mut process, start..start + 3 * mib, 1);
+    let small = start + 3 * mib;
+    let large = small + 10 * mib;
+    let after = large + 20 * mib;
     for (at, end) in [(small, large), (large, after)] {
         fill(&mut process, at..end, 2);
-        let header = [0, ((end - at) * PAGE) | 2];
+        let header = [0, ((end - at) * *PAGE) | 2];
         for (word, place) in header.into_iter().zip([0, 8]) {
             process
                 .memory
-                .write_all_at(&word.to_ne_bytes(), at * PAGE + place)
+                .write_all_at(&word.to_ne_bytes(), at * *PAGE + place)
                 .unwrap();
         }
     }
-    fill(&mut process, after..after + 4 * MIB, 3);
+    fill(&mut process, after..after + 4 * mib, 3);
 
     let whole = process.plan(&Wanted::default(), &[], &[Thread::default()]);
     assert_eq!((whole.left_out, whole.skipped.len()), (0, 0));
@@ -345,8 +348,8 @@ fn of_a_mapping_with_large_buffers_and_more_only_buffers_go_and_no_more_than_nee
             .iter()
             .map(|one| {
                 (
-                    one.range.start / PAGE,
-                    (one.range.end - one.range.start) / PAGE,
+                    one.range.start / *PAGE,
+                    (one.range.end - one.range.start) / *PAGE,
                 )
             })
             .collect();
@@ -354,17 +357,17 @@ fn of_a_mapping_with_large_buffers_and_more_only_buffers_go_and_no_more_than_nee
     };
     // The room behind was never touched: nothing is lost with it.
     let (went, lost) = plan(whole.size() - (60 << 20));
-    assert_eq!((went, lost), (vec![(after + 4 * MIB, 60 * MIB)], 0));
+    assert_eq!((went, lost), (vec![(after + 4 * mib, 60 * mib)], 0));
     let (went, lost) = plan(whole.size() - (63 << 20) - (15 << 20));
     // The larger one first, of that the lower part.
-    assert_eq!(went[1], (large, 15 * MIB));
+    assert_eq!(went[1], (large, 15 * mib));
     assert_eq!(lost, 15 << 20);
     let (went, _) = plan(whole.size() - (63 << 20) - (25 << 20));
-    assert_eq!(went[1..], [(small, 5 * MIB), (large, 20 * MIB)]);
+    assert_eq!(went[1..], [(small, 5 * mib), (large, 20 * mib)]);
     // Of use is what goes then.
     let (went, lost) = plan(whole.size() - (95 << 20));
     assert_eq!(
-        went.iter().map(|(_, pages)| pages).sum::<u64>() * PAGE,
+        went.iter().map(|(_, pages)| pages).sum::<u64>() * *PAGE,
         95 << 20
     );
     assert_eq!(lost, 32 << 20);
@@ -372,13 +375,13 @@ fn of_a_mapping_with_large_buffers_and_more_only_buffers_go_and_no_more_than_nee
 
 #[test]
 fn of_the_heap_of_brk_large_chunks_go_before_all_others() {
-    const MIB: u64 = (1 << 20) / PAGE;
+    let mib = (1 << 20) / *PAGE;
     let mut process = Process::new();
-    process.map(0x1000 * PAGE, 30 * MIB, "rw-p", "00000000 00:00 0 [heap]");
-    fill(&mut process, 0x1000..0x1000 + 30 * MIB, 6);
+    process.map(0x1000 * *PAGE, 30 * mib, "rw-p", "00000000 00:00 0 [heap]");
+    fill(&mut process, 0x1000..0x1000 + 30 * mib, 6);
     // Small ones of 48 bytes, large ones among them, up to the end; none begins where a page does.
-    let end = 0x1000 * PAGE + (30 << 20);
-    let (mut at, mut large) = (0x1000 * PAGE, Vec::new());
+    let end = 0x1000 * *PAGE + (30 << 20);
+    let (mut at, mut large) = (0x1000 * *PAGE, Vec::new());
     for round in 0u64.. {
         let size = match round % 1000 {
             999 => (3 << 20) + 0x30,
@@ -415,13 +418,13 @@ fn of_the_heap_of_brk_large_chunks_go_before_all_others() {
 
 #[test]
 fn of_a_mapping_with_a_stack_in_it_the_stack_stays() {
-    const MIB: u64 = (1 << 20) / PAGE;
+    let mib = (1 << 20) / *PAGE;
     let mut process = Process::new();
-    process.map(0x1000 * PAGE, 40 * MIB, "rw-p", "00000000 00:00 0");
-    fill(&mut process, 0x1000..0x1000 + 40 * MIB, 5);
+    process.map(0x1000 * *PAGE, 40 * mib, "rw-p", "00000000 00:00 0");
+    fill(&mut process, 0x1000..0x1000 + 40 * mib, 5);
     let mut thread = Thread::default();
     let pointer = if cfg!(target_arch = "x86_64") { 19 } else { 31 };
-    let top = (0x1000 + 12 * MIB) * PAGE;
+    let top = (0x1000 + 12 * mib) * *PAGE;
     thread.registers.general[pointer] = top - 64;
     let wanted = Wanted {
         max_size: Some(1),
@@ -430,7 +433,7 @@ fn of_a_mapping_with_a_stack_in_it_the_stack_stays() {
     let core = process.dump(&process.plan(&wanted, &[], &[thread]));
     let headers = headers(&core);
     for (at, stays) in [
-        (top - PAGE, true),
+        (top - *PAGE, true),
         (top + (4 << 20), true),
         (top - (1 << 20), false),
         (top + (20 << 20), false),
@@ -464,9 +467,9 @@ fn more_segments_than_the_header_can_count() {
     for count in [65_533, 65_534, 65_535, 70_000_u64] {
         let mut process = Process::new();
         for index in 0..count {
-            process.map(0x10000 + 2 * index * PAGE, 1, "rw-p", "00000000 00:00 0");
+            process.map(0x10000 + 2 * index * *PAGE, 1, "rw-p", "00000000 00:00 0");
         }
-        let last = 0x10000 + 2 * (count - 1) * PAGE;
+        let last = 0x10000 + 2 * (count - 1) * *PAGE;
         process.write(0x10000, 3);
         process.write(last, 4);
         let core = process.dump(&process.plan(&Wanted::default(), &[], &[Thread::default()]));
@@ -477,6 +480,6 @@ fn more_segments_than_the_header_can_count() {
             count + 1 >= 0xffff
         );
         assert_eq!(page(&core, &headers, 0x10000).unwrap()[0], 3);
-        assert_eq!(page(&core, &headers, last).unwrap()[PAGE as usize - 1], 4);
+        assert_eq!(page(&core, &headers, last).unwrap()[*PAGE as usize - 1], 4);
     }
 }
