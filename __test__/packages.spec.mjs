@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { list } from 'tar';
 import { buildRelease, NoToolchain } from '../scripts/build-release.mjs';
 import { pack } from '../scripts/pack.mjs';
-import { buildCommand, commands, hostPlatform, manifest, output, root } from '../scripts/workspace.mjs';
+import { buildCommand, commands, hostPlatform, manifest, output, platforms, root } from '../scripts/workspace.mjs';
 import { temporaryFolder } from './support/files.mjs';
 import { nodes } from './support/nodes.mjs';
 import { runNode } from './support/run.mjs';
@@ -26,7 +26,7 @@ let unreleased;
 before(async () => {
   let releasedCommand;
   try {
-    const built = buildRelease({ quiet: true });
+    const built = buildRelease({ quiet: true, own: true });
     released = built.find((one) => one.package === host.package);
     releasedCommand = built.find((one) => one.package === command.package);
   } catch (error) {
@@ -89,7 +89,8 @@ test('installing runs nothing, and picks the platform by optionalDependencies', 
   const main = JSON.parse(readFileSync(join(project, 'node_modules', 'stillcore', 'package.json'), 'utf8'));
   assert.equal(main.scripts, undefined);
   assert.equal(main.dependencies, undefined);
-  assert.deepEqual(main.optionalDependencies, { [host.package]: manifest.version });
+  assert.deepEqual(main.optionalDependencies, Object.fromEntries(platforms.map((platform) => [platform.package, manifest.version])));
+  assert.ok(platforms.some(({ package: name }) => name === host.package) && platforms.length === 2);
   const platform = JSON.parse(readFileSync(join(project, 'node_modules', host.package, 'package.json'), 'utf8'));
   assert.equal(platform.scripts, undefined);
   assert.deepEqual([platform.os, platform.cpu, platform.libc], [['linux'], [process.arch], ['glibc']]);

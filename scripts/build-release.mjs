@@ -5,9 +5,11 @@
 // zig and cargo-zigbuild come from PyPI into .cache/; nothing is installed on the machine.
 import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, join, relative } from 'node:path';
+import { crossToolchain } from './cross.mjs';
 import { compareVersions, requirements } from './elf.mjs';
-import { cache, command, commands, Failure, findCargo, isProgram, main, manifest, output, placeFile, platforms, root, run, targetDirectory, works } from './workspace.mjs';
+import { cache, command, commands, Failure, findCargo, isProgram, main, manifest, NoToolchain, output, placeFile, platforms, root, run, targetDirectory, works } from './workspace.mjs';
 
+export { NoToolchain };
 export const GLIBC = '2.28';
 const MAX_SIZE = 1_500_000;
 const MAX_COMMAND_SIZE = 15_000_000;
@@ -15,25 +17,36 @@ const TOOLS = ['cargo-zigbuild==0.24.0', 'ziglang==0.17.1'];
 // What every glibc system that runs Node has. Anything else would be a library that users must install.
 const LIBRARIES = /^(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux-[\w-]+)\.so\.\d+$/;
 
-/** The tools cannot be had here: no Python, or no way to PyPI. */
-export class NoToolchain extends Failure {}
-
-/** Builds and checks the addon and the command of each published platform; gives what was found out about each. */
-export function buildRelease({ quiet = false } = {}) {
+/**
+ * Builds and checks the addon and the command of each published platform; gives what was found out about each. The
+ * platforms of other machines are left out, saying why, where Rust cannot build for them; with `own` without a word.
+ */
+export function buildRelease({ quiet = false, own = false } = {}) {
   if (!findCargo()) throw new Failure('Building stillcore needs Rust (cargo was not found in PATH): install it with rustup, then run this again.');
-  const env = toolchain();
+  const tools = toolchain();
   const build = (platform, crate, file, most) => {
+    let env = tools;
+    if (platform.cpu !== process.arch) {
+      if (own) return [];
+      try {
+        env = { ...tools, ...crossToolchain(platform.target) };
+      } catch (error) {
+        if (!(error instanceof NoToolchain)) throw error;
+        console.log(`skipped: ${platform.package}: ${error.message}`);
+        return [];
+      }
+    }
     const start = quiet ? output : run;
     start('cargo', ['zigbuild', '--release', '--locked', '--package', crate, '--target', `${platform.target}.${GLIBC}`], { env });
     const built = join(targetDirectory(), platform.target, 'release', file);
     const found = check(built, most);
     const path = join(platform.folder, platform.binary);
     placeFile(built, path);
-    return { ...platform, ...found, path };
+    return [{ ...platform, ...found, path }];
   };
   return [
-    ...platforms.map((platform) => build(platform, manifest.name, `lib${manifest.napi.binaryName}.so`, MAX_SIZE)),
-    ...commands.map((platform) => build(platform, command.crate, platform.binary, MAX_COMMAND_SIZE)),
+    ...platforms.flatMap((platform) => build(platform, manifest.name, `lib${manifest.napi.binaryName}.so`, MAX_SIZE)),
+    ...commands.flatMap((platform) => build(platform, command.crate, platform.binary, MAX_COMMAND_SIZE)),
   ];
 }
 

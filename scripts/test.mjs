@@ -62,7 +62,7 @@ await main(async () => {
   if (wanted.length === 0) await step('tests of the crates', () => run('cargo', ['test', ...locked, '--workspace']));
   await step('the addon', buildAddon);
   if (specs.some((name) => /^(cli|packages)\b/.test(name))) await step('the command', buildCommand);
-  if (specs.includes('packages.spec.mjs')) await step('the addon as published', releaseBuild);
+  if (specs.includes('packages.spec.mjs') || specs.includes('aarch64.spec.mjs')) await step('the addon as published', releaseBuild);
   await step('development packages', () => console.log(installDevDependencies() ? 'installed' : 'already here'));
   await step('Node binaries to test on', () => run(process.execPath, [join('__test__', 'support', 'nodes.mjs')]));
 

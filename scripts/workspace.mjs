@@ -41,6 +41,9 @@ export const commands = platforms.map(({ target, name, os, cpu }) => ({
 /** A failure whose message is all there is to say: it is shown without a stack. */
 export class Failure extends Error {}
 
+/** The tools cannot be had here: no Python, no Debian, or no way to where they come from. */
+export class NoToolchain extends Failure {}
+
 /** Tells whether a module is the one that node was started with, and not imported by another. */
 export function isProgram(url) {
   return process.argv[1] === fileURLToPath(url);
