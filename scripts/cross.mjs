@@ -1,5 +1,5 @@
 // What it takes to build for another machine, and to run what was built: Rust's standard library of that machine, and
-// qemu with a Node and a glibc of it. From rustup where it has them, else from Debian's packages, which are unpacked into
+// qemu with a Node and a glibc of it; and another kernel for this one. From rustup where it has them, else from Debian's packages, which are unpacked into
 // .cache/cross/ and never installed: they would take the place of a rustup that is there.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,6 +16,7 @@ const NODE = 20;
 export function crossToolchain(target) {
   const own = spawnSync('rustc', ['--print', 'target-libdir', '--target', target], { encoding: 'utf8' });
   if (own.status === 0 && existsSync(own.stdout.trim())) return {};
+  // Else `rustup target add` would bring one.
   const arch = DEBIAN[target];
   const rustc = join(folder, `rustc-${arch}`);
   if (existsSync(rustc)) return { RUSTC: rustc };
@@ -54,10 +55,19 @@ export function nodeOf(target) {
   return [qemu, '-L', into, node];
 }
 
+/** A Linux that runs as a program (User-mode Linux), for what this machine's kernel was built without. Throws NoToolchain. */
+export function userModeLinux() {
+  const into = join(folder, 'uml');
+  const program = join(into, 'usr', 'bin', 'linux.uml');
+  if (process.arch !== 'x64') throw new NoToolchain('User-mode Linux is for x86_64.');
+  if (!existsSync(program)) debian(HOST[0]).unpack(into, ['user-mode-linux']);
+  return program;
+}
+
 /** Debian's packages for this machine and another one, by lists of our own: apt's settings here stay as they are. */
 function debian(arch) {
   if (!HOST || !works('apt-get') || !works('dpkg-deb')) {
-    throw new NoToolchain(`Rust has no standard library for ${arch} here: \`rustup target add\` would bring one, and so would Debian's packages, but this is no Debian.`);
+    throw new NoToolchain(`Debian's packages for ${arch} would do, but this is no Debian.`);
   }
   const state = join(folder, 'apt');
   for (const name of ['lists/partial', 'cache/archives/partial', 'debs']) mkdirSync(join(state, name), { recursive: true });
