@@ -13,7 +13,7 @@ use stillcore_archive::{
     open_source, open_stream,
 };
 use stillcore_corefile::CoreFile;
-use support::{Place, TOP, all, core_bytes, core_file, noise, ours, own_program, run_in, run_with};
+use support::{Place, TOP, a_program, all, core_bytes, core_file, noise, ours, run_in, run_with};
 
 const SIZE: u64 = 5 << 20;
 
@@ -42,7 +42,7 @@ fn archives_of_ours_are_read_by_their_index_without_unpacking() {
     let place = Place::new();
     let file = core_file(SIZE);
     let core = core_bytes(SIZE);
-    let exe = own_program().path;
+    let exe = a_program().path;
     for (compression, format) in [
         (Compression::Gzip, Some(Format::Gzip)),
         (Compression::Zstd, Some(Format::Zstd)),
@@ -378,7 +378,7 @@ fn what_is_no_core_is_told_from_what_is_damaged() {
     assert!(matches!(say(b"BZh91AY"), OpenError::Unknown(_)));
     assert!(matches!(say(&[0; 9000]), OpenError::Unknown(_)));
     assert!(matches!(say(b"#!/bin/sh\n"), OpenError::Unknown(_)));
-    let exe = fs::read(own_program().path).unwrap();
+    let exe = fs::read(a_program().path).unwrap();
     let error = say(&exe);
     assert!(error.to_string().contains("not a core"), "{error}");
     assert!(matches!(

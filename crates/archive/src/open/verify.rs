@@ -239,6 +239,11 @@ fn compare(
         sha256: Some(&script.sha256),
         build_id: None,
     }));
+    // Where the archive is damaged, other bytes are no sign of another file.
+    let wrong = match damaged {
+        true => ProblemKind::Damaged,
+        false => ProblemKind::Wrong,
+    };
     for expected in expected {
         let path = expected.path.as_slice();
         known.insert(path.to_vec());
@@ -254,7 +259,7 @@ fn compare(
                 found.size,
                 expected.size.unwrap_or(0)
             );
-            verified.problem(ProblemKind::Wrong, Some(path), text);
+            verified.problem(wrong, Some(path), text);
             continue;
         }
         match expected.sha256 {
@@ -264,12 +269,12 @@ fn compare(
                     "its SHA-256 is {}, the manifest says {sha256}",
                     found.sha256
                 );
-                verified.problem(ProblemKind::Wrong, Some(path), text);
+                verified.problem(wrong, Some(path), text);
                 continue;
             }
             None => {
                 let text = "the manifest has no checksum of it";
-                verified.problem(ProblemKind::Wrong, Some(path), text);
+                verified.problem(wrong, Some(path), text);
             }
         }
         let Some(wanted) = expected.build_id else {

@@ -41,7 +41,7 @@ pub fn core_file(size: u64) -> File {
         vec![7; 16],
     ]
     .concat();
-    let data = 600_000_u64.div_ceil(4096) * 4096;
+    let data = 1_300_000_u64.div_ceil(4096) * 4096;
     let segments = [
         (4_u32, 1024_u64, 0_u64, note.len() as u64),
         (1, 4096, 0x10_0000, data),
@@ -84,9 +84,9 @@ pub fn core_bytes(size: u64) -> Vec<u8> {
     bytes
 }
 
-/// An archive of ours with this core and the running test as its only library.
+/// An archive of ours with this core and one program.
 pub fn ours(core: &File, compression: Compression, top: &str) -> Vec<u8> {
-    ours_with(core, compression, top, &[own_program()])
+    ours_with(core, compression, top, &[a_program()])
 }
 
 pub fn ours_with(
@@ -117,9 +117,10 @@ pub fn ours_with(
     out
 }
 
-pub fn own_program() -> MappedFile {
+/// A small one with a build-id.
+pub fn a_program() -> MappedFile {
     use std::os::unix::fs::MetadataExt;
-    let path = std::env::current_exe().unwrap();
+    let path = fs::canonicalize("/bin/sh").unwrap();
     MappedFile {
         inode: fs::metadata(&path).unwrap().ino(),
         path,
