@@ -163,6 +163,17 @@ impl CoreFile {
         Ok(notes)
     }
 
+    /// The notes up to the first that cannot be read, and why that one cannot.
+    pub fn readable_notes(&self) -> (Vec<Note>, Option<CoreError>) {
+        let mut notes = Vec::new();
+        for (area, align) in &self.note_areas {
+            if let Err(error) = read_notes(&*self.source, area.clone(), *align, &mut notes) {
+                return (notes, Some(error));
+            }
+        }
+        (notes, None)
+    }
+
     /// The length in bytes that the headers promise: the largest end of any segment.
     pub fn expected_size(&self) -> u64 {
         self.expected

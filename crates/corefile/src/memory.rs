@@ -175,8 +175,8 @@ impl Memory {
         self.ranges.insert(new.start, new);
     }
 
-    /// Makes the table that reads use.
-    fn settle(&mut self) {
+    /// Makes the table that reads use: what was filled in is seen from then on.
+    pub(crate) fn settle(&mut self) {
         self.sorted = self.ranges.values().cloned().collect();
     }
 
@@ -239,7 +239,6 @@ impl Memory {
         for range in new {
             self.splice(range);
         }
-        self.settle();
     }
 
     /// All ranges, sorted; they do not overlap. What no range covers, the process had no memory at, as far as the core

@@ -21,7 +21,10 @@ const DT_DEBUG: u64 = 21;
 const MAX_DYNAMIC: usize = 4096;
 
 /// Most modules that a process is believed to have.
-const MAX_MODULES: usize = 1 << 16;
+const MAX_MODULES: usize = 1 << 13;
+
+/// Most mappings of one module. The linker makes five, mprotect a few more.
+const MAX_PIECES: usize = 1 << 12;
 
 /// Most namespaces of the dynamic linker; glibc has 16.
 const MAX_NAMESPACES: usize = 64;
@@ -163,7 +166,7 @@ fn mapped(files: &[MappedFile], memory: &Memory) -> Vec<Module> {
             None => u64::MAX,
         };
         let mut pieces = vec![(first.range.clone(), 0)];
-        for row in &rows[at..] {
+        for row in rows[at..].iter().take(MAX_PIECES) {
             // Another file's mapping may lie in a gap.
             if row.range.start >= end || (row.path == first.path && row.offset == 0) {
                 break;

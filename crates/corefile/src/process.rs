@@ -35,13 +35,19 @@ impl Process {
     /// symbols are looked for when they are asked for.
     ///
     /// # Errors
-    /// [`CoreError::Unsupported`] for another processor, [`CoreError::Io`], and what is wrong with the notes.
+    /// [`CoreError::Unsupported`] for another processor, [`CoreError::Io`]. Notes that are cut off or damaged are left out and
+    /// listed in [`About::unreadable`].
     pub fn open(core: CoreFile, files: &Sysroot) -> Result<Process, CoreError> {
         let arch = Arch::of(&core).ok_or(CoreError::Unsupported(
             "only cores of x86_64 and aarch64 are read",
         ))?;
-        let notes = core.notes()?;
-        let about = About::read(&core, &notes)?;
+        let (notes, damage) = core.readable_notes();
+        let mut about = About::read(&core, &notes)?;
+        match damage {
+            Some(error @ CoreError::Io(_)) => return Err(error),
+            Some(error) => about.unreadable.push(format!("the notes: {error}")),
+            None => {}
+        }
         let mut threads = threads(&core, &notes)?;
         name_threads(&about, &mut threads);
         let ranges: Vec<_> = about.files.iter().map(|file| file.range.clone()).collect();
@@ -65,6 +71,7 @@ impl Process {
                 memory.fill(&found.path, &found.source, &module.mapped, writable);
             }
         }
+        memory.settle();
         Ok(Process {
             core,
             notes,

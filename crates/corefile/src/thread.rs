@@ -52,7 +52,7 @@ pub(crate) fn threads(core: &CoreFile, notes: &[Note]) -> Result<Vec<Thread>, Co
             let mut content = note.clone();
             // Longer than any kernel writes it.
             content.range.end = content.range.end.min(content.range.start + 4096);
-            threads.extend(prstatus(arch, &core.note_content(&content)?));
+            threads.extend(prstatus(arch, &whole(core, &content)?));
             continue;
         }
         // What follows a thread's status is that thread's.
@@ -64,7 +64,7 @@ pub(crate) fn threads(core: &CoreFile, notes: &[Note]) -> Result<Vec<Thread>, Co
             NT_X86_XSTATE if arch == Arch::X86_64 => thread.extended = Some(note.clone()),
             NT_SIGINFO => thread.signal_info = Some(note.clone()),
             NT_ARM_TLS if arch == Arch::Aarch64 && note.range.end - note.range.start <= 16 => {
-                if let Some(tpidr) = word64(&core.note_content(note)?, 0) {
+                if let Some(tpidr) = word64(&whole(core, note)?, 0) {
                     thread.registers.set_named("tpidr", tpidr);
                 }
             }
@@ -72,6 +72,14 @@ pub(crate) fn threads(core: &CoreFile, notes: &[Note]) -> Result<Vec<Thread>, Co
         }
     }
     Ok(threads)
+}
+
+/// The content of a note; nothing of one that the end of the file cuts off.
+fn whole(core: &CoreFile, note: &Note) -> Result<Vec<u8>, CoreError> {
+    match core.note_content(note) {
+        Err(CoreError::Truncated { .. }) => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 /// `struct elf_prstatus` of a 64-bit Linux: siginfo (12), cursig (2+2), pending, blocked, four ids, four times, then
