@@ -172,6 +172,22 @@ folders=$here
     }
 }
 
+/// The beginning of a script, with this comment: sets `here` to the folder of the script.
+#[cfg(feature = "package")]
+pub(crate) fn here(comment: &str) -> Vec<u8> {
+    format!(
+        "#!/bin/sh
+# {comment}
+case $0 in
+*/*) here=${{0%/*}}/ ;;
+*) here=. ;;
+esac
+here=$(CDPATH= cd -- \"$here\" && pwd -P) || exit
+"
+    )
+    .into_bytes()
+}
+
 /// A word of the shell that stands for these bytes.
 pub(crate) fn quoted(bytes: &[u8]) -> Vec<u8> {
     let mut word = vec![b'\''];

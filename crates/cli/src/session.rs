@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use stillcore_archive::{
-    CacheUse, Files, Manifest, OpenError, OpenOptions, OpenedKind, Progress, Step,
+    CacheUse, Files, Manifest, OpenError, OpenOptions, Opened, OpenedKind, Progress, Step,
 };
 use stillcore_corefile::{
     Check, CoreFile, FileProvider, FileSource, Mismatch, Module, Process, Source, Sysroot,
@@ -68,27 +68,15 @@ impl Session {
     /// # Errors
     /// It cannot be read, or is none.
     pub fn open(args: &CoreArgs) -> anyhow::Result<Session> {
+        Session::of(args, open_core(args)?)
+    }
+
+    /// The process of a core that was opened.
+    ///
+    /// # Errors
+    /// It is no core.
+    pub fn of(args: &CoreArgs, opened: Opened) -> anyhow::Result<Session> {
         let name = shown(&args.core);
-        let cached = if args.files.no_cache {
-            Cached::No
-        } else {
-            Cached::Yes
-        };
-        let options = open_options(&args.files.limits, cached, "unpacking")?;
-        let urls = args.files.debuginfod_urls()?;
-        let opened = if is_stdin(&args.core) {
-            stillcore_archive::open_stdin(&options)
-        } else {
-            stillcore_archive::open(&args.core, &options)
-        };
-        let opened = opened.map_err(|error| told(error, &name))?;
-        tracing::info!(
-            kind = kind_word(opened.kind),
-            layers = ?opened.layers,
-            indexed = opened.indexed,
-            cached = ?opened.cached,
-            "opened"
-        );
         let in_core = |error| anyhow::Error::new(error).context(name.clone());
         let core = CoreFile::open(opened.core.clone()).map_err(in_core)?;
         // What an archive holds is what was mapped. This machine's files are others, and would only be complained of.
@@ -96,22 +84,14 @@ impl Session {
             opened.kind,
             OpenedKind::Stillcore | OpenedKind::Gencore | OpenedKind::Savedump
         );
-        let mut files = Sysroot {
-            exe: args.files.exe.clone(),
-            roots: args.files.sysroot.clone(),
-            debug_dirs: args.files.debug_dir.clone(),
-            no_debug: args.files.no_debug,
-            force: args.files.force,
-            no_host: holds_files,
-            ..Sysroot::host()
-        };
+        let mut files = sysroot(args)?;
+        files.no_host = holds_files;
         if !opened.files.is_empty() {
             files.providers.push(Arc::new(ArchiveFiles {
                 name: name.clone(),
                 files: opened.files,
             }));
         }
-        let _ = urls;
         let process = Process::open(core, &files).map_err(in_core)?;
         let mut problems = Problems::default();
         for note in opened.notes {
@@ -131,6 +111,50 @@ impl Session {
             problems,
         })
     }
+}
+
+/// Where the files of a core are looked for.
+///
+/// # Errors
+/// Servers were asked for, and none is known.
+pub fn sysroot(args: &CoreArgs) -> anyhow::Result<Sysroot> {
+    let _urls = args.files.debuginfod_urls()?;
+    Ok(Sysroot {
+        exe: args.files.exe.clone(),
+        roots: args.files.sysroot.clone(),
+        debug_dirs: args.files.debug_dir.clone(),
+        no_debug: args.files.no_debug,
+        force: args.files.force,
+        ..Sysroot::host()
+    })
+}
+
+/// Opens what was given as CORE.
+///
+/// # Errors
+/// It cannot be read, or is nothing that is known.
+pub fn open_core(args: &CoreArgs) -> anyhow::Result<Opened> {
+    let name = shown(&args.core);
+    let cached = if args.files.no_cache {
+        Cached::No
+    } else {
+        Cached::Yes
+    };
+    let options = open_options(&args.files.limits, cached, "unpacking")?;
+    let opened = if is_stdin(&args.core) {
+        stillcore_archive::open_stdin(&options)
+    } else {
+        stillcore_archive::open(&args.core, &options)
+    };
+    let opened = opened.map_err(|error| told(error, &name))?;
+    tracing::info!(
+        kind = kind_word(opened.kind),
+        layers = ?opened.layers,
+        indexed = opened.indexed,
+        cached = ?opened.cached,
+        "opened"
+    );
+    Ok(opened)
 }
 
 /// The files of an archive, by the paths that they had in the process.

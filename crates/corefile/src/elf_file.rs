@@ -126,6 +126,25 @@ impl ElfFile {
     }
 }
 
+/// The content of a section of an ELF file of 64 bits; `None` where there is none, or it cannot be read.
+pub fn file_section(source: &Arc<dyn Source>, name: &str) -> Option<Vec<u8>> {
+    ElfFile::open(source.clone()).ok()?.named(name)
+}
+
+/// The value of a symbol of an ELF file of 64 bits (`st_value`), whatever it is of; `None` where there is none.
+pub fn file_symbol(source: &Arc<dyn Source>, name: &str) -> Option<u64> {
+    const ENTRY: usize = 24;
+    let file = ElfFile::open(source.clone()).ok()?;
+    let table = file.section(".symtab")?;
+    let strings = file.data(file.section_at(table.sh_link as usize)?).ok()?;
+    let symbols = file.data(table).ok()?;
+    symbols.chunks_exact(ENTRY).find_map(|symbol| {
+        let at = word32(symbol, 0)? as usize;
+        let defined = symbol[6..8] != [0, 0];
+        (defined && text(&strings, at) == name.as_bytes()).then(|| word64(symbol, 8))?
+    })
+}
+
 /// A section that begins with an `Elf64_Chdr`.
 fn unpack(bytes: &[u8]) -> Result<Vec<u8>, CoreError> {
     const HEADER: usize = 24;

@@ -63,12 +63,16 @@ mod thread;
 #[cfg(feature = "process")]
 mod unwind;
 #[cfg(feature = "process")]
+mod vmcore;
+#[cfg(feature = "process")]
 mod words;
 
 #[cfg(feature = "process")]
 pub use crate::about::{About, CaptureNote, MappedFile, Signal};
 pub use crate::build_id::build_id;
 pub use crate::core::{CoreFile, Segment};
+#[cfg(feature = "process")]
+pub use crate::elf_file::{file_section, file_symbol};
 pub use crate::error::CoreError;
 #[cfg(feature = "process")]
 pub use crate::image::Header;
@@ -95,3 +99,5 @@ pub use crate::sysroot::{Check, FileProvider, Found, Mismatch, Sysroot};
 pub use crate::thread::Thread;
 #[cfg(feature = "process")]
 pub use crate::unwind::{Backtrace, End, Frame, FrameTrust};
+#[cfg(feature = "process")]
+pub use crate::vmcore::{DumpFormat, KernelDump, LoadedModule};

@@ -5,6 +5,7 @@
 //! debuggers look for them: below `usr/lib/debug/.build-id`.
 
 mod debug;
+mod kernel;
 mod links;
 mod output;
 mod rebuild;
@@ -25,6 +26,7 @@ use crate::script::ScriptPlan;
 use crate::source::{CoreSource, LiveImage, Part};
 use crate::stream::PackOptions;
 
+pub use kernel::{KernelJob, package_kernel};
 use links::parts;
 use output::Output;
 use tree::{Content, Tree};
@@ -76,6 +78,14 @@ pub enum PackageError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A crash dump of the kernel was recognised, and there is no kernel for it.
+    #[error("{what}. {advice}")]
+    NoKernel {
+        /// What was looked for, and what was found instead.
+        what: String,
+        /// What to do.
+        advice: String,
     },
     /// Packing failed.
     #[error(transparent)]
@@ -146,15 +156,29 @@ fn failed(path: &Path, source: io::Error) -> PackageError {
 
 /// The core keeps its name, unless something else in the archive has it.
 fn core_name(job: &PackageJob<'_>) -> String {
-    let name = job.name;
-    let taken = |path: &[u8]| parts(path).next().as_deref() == Some(name.as_bytes());
+    let modules = &job.process.modules;
+    usable_name(job.name, |name| {
+        let taken = |path: &[u8]| parts(path).next().as_deref() == Some(name.as_bytes());
+        modules.iter().any(|module| taken(&module.path))
+    })
+}
+
+fn usable_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let usable = !name.is_empty()
         && !name.starts_with('.')
         && !name.contains('/')
-        && !["manifest.json", "stillcore.index", "usr", "rootfs"].contains(&name)
+        && ![
+            "manifest.json",
+            "stillcore.index",
+            "usr",
+            "lib",
+            "boot",
+            "rootfs",
+        ]
+        .contains(&name)
         && !name.starts_with("run-")
         && !name.starts_with("rootfs-")
-        && !job.process.modules.iter().any(|module| taken(&module.path));
+        && !taken(name);
     if usable { name } else { "core" }.to_owned()
 }
 

@@ -4,22 +4,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use anyhow::Context as _;
 use chrono::{DateTime, Local, SecondsFormat};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stillcore_archive::{
-    Compression, FileEntry, ManifestHead, PackOptions, PackageError, PackageJob, package,
+    Compression, FileEntry, KernelJob, ManifestHead, PackOptions, PackageError, PackageJob, Tool,
+    package, package_kernel,
 };
-use stillcore_corefile::Arch;
+use stillcore_corefile::{Arch, KernelDump};
 
-use crate::args::CoreArgs;
+use crate::args::{CoreArgs, is_stdin};
 use crate::arguments;
 use crate::error::Usage;
 use crate::escape::lossy;
 use crate::node;
 use crate::output::{Answer, Text, YELLOW};
 use crate::progress::Bar;
-use crate::session::Session;
+use crate::session::{Problems, Session, open_core, sysroot};
 use crate::size::{count, size};
 
 /// Packs a core with all it takes to read it on another machine
@@ -32,6 +34,9 @@ use crate::size::{count, size};
 ///   $ stillcore archive core.1234
 ///   archive-core.1234.tar.gz: 8.2 MB, 11 files
 ///   $ tar xzf archive-core.1234.tar.gz && sh archive-core.1234/run-gdb.sh -batch -ex bt
+///
+/// A crash dump of the kernel (ELF, or makedumpfile's compressed format) is packed with its vmlinux and the modules that
+/// were loaded, and with run-drgn.sh, run-sdb.sh and run-crash.sh.
 ///
 /// Exit code 1 where a file was left out because it belongs to another build, or the core is cut off. Debug files that
 /// are nowhere to be found are only noted.
@@ -102,53 +107,68 @@ pub struct Entry {
 impl Archive {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let compression = self.compression()?;
-        let session = Session::open(&self.core)?;
-        let stem = stem(
-            session.origin.path.as_deref(),
-            !session.origin.layers.is_empty(),
-        );
+        let opened = open_core(&self.core)?;
+        let path = (!is_stdin(&self.core.core)).then_some(self.core.core.as_path());
+        let stem = stem(path, !opened.layers.is_empty());
         let output = match &self.output {
             Some(output) => output.clone(),
             None => PathBuf::from(format!("archive-{stem}.{}", compression.extension())),
         };
-        let process = &session.process;
-        let plain = plain_file(&session);
-        let core_mtime = session
-            .origin
-            .path
-            .as_deref()
-            .and_then(|path| path.metadata().ok()?.modified().ok())
-            .unwrap_or_else(SystemTime::now);
+        let plain = path
+            .filter(|_| opened.layers.is_empty())
+            .and_then(|path| plain_file(path, opened.core.len()));
+        let modified = path.and_then(|path| path.metadata().ok()?.modified().ok());
+        let core_mtime = modified.unwrap_or_else(SystemTime::now);
+        let options = PackOptions {
+            compression,
+            level: self.level,
+            ..PackOptions::default()
+        };
         let bar = Bar::new("packing");
-        let done = Cell::new(0_u64);
-        let total = process.core.size();
-        let packaged = package(&PackageJob {
-            process,
-            name: &stem,
-            core_file: plain.as_ref(),
-            core_mtime,
-            output: &output,
-            manifest: head(&session, core_mtime),
-            options: PackOptions {
-                compression,
-                level: self.level,
-                ..PackOptions::default()
-            },
-            progress: &|bytes| {
-                done.set(done.get() + bytes);
-                bar.set(done.get(), Some(total.max(done.get())));
-                true
-            },
-        });
+        let (done, total) = (Cell::new(0_u64), opened.core.len());
+        let progress = |bytes| {
+            done.set(done.get() + bytes);
+            bar.set(done.get(), Some(total.max(done.get())));
+            true
+        };
+        let source = opened.core.clone();
+        let dump = KernelDump::recognise(source.clone())
+            .with_context(|| crate::args::shown(&self.core.core))?;
+        let (packaged, mut problems) = if let Some(dump) = dump {
+            let packaged = package_kernel(&KernelJob {
+                dump: &dump,
+                source,
+                files: &sysroot(&self.core)?,
+                name: &stem,
+                core_file: plain.as_ref(),
+                core_mtime,
+                output: &output,
+                manifest: kernel_head(&dump, core_mtime),
+                options,
+                progress: &progress,
+            });
+            (packaged, Problems::default())
+        } else {
+            let session = Session::of(&self.core, opened)?;
+            let packaged = package(&PackageJob {
+                process: &session.process,
+                name: &stem,
+                core_file: plain.as_ref(),
+                core_mtime,
+                output: &output,
+                manifest: head(&session, core_mtime),
+                options,
+                progress: &progress,
+            });
+            (packaged, session.problems)
+        };
         drop(bar);
         let packaged = packaged.map_err(|error| match error {
-            PackageError::Exists(path) => anyhow::anyhow!(
-                "{} is there already, and nothing is replaced: choose another name with -o",
-                path.display()
-            ),
+            error @ PackageError::NoKernel { .. } => {
+                anyhow::Error::new(error).context(crate::args::shown(&self.core.core))
+            }
             error => anyhow::Error::new(error),
         })?;
-        let mut problems = session.problems;
         for what in packaged.left_out {
             problems.bad(what);
         }
@@ -187,14 +207,37 @@ impl Archive {
 }
 
 /// The core itself, where it is a plain file: then its holes are known.
-fn plain_file(session: &Session) -> Option<File> {
-    let path = session.origin.path.as_deref()?;
-    if !session.origin.layers.is_empty() {
-        return None;
-    }
+fn plain_file(path: &Path, len: u64) -> Option<File> {
     let file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
-    (metadata.is_file() && metadata.len() == session.process.core.size()).then_some(file)
+    (metadata.is_file() && metadata.len() == len).then_some(file)
+}
+
+fn kernel_head(dump: &KernelDump, core_mtime: SystemTime) -> ManifestHead {
+    let crashed = dump
+        .info("CRASHTIME")
+        .and_then(|text| DateTime::from_timestamp(text.parse().ok()?, 0));
+    let time = crashed.map_or_else(|| DateTime::<Local>::from(core_mtime), DateTime::into);
+    ManifestHead {
+        tool: tool(),
+        time: time.to_rfc3339_opts(SecondsFormat::Millis, false),
+        arch: match dump.machine() {
+            Some(62) => "x64",
+            Some(183) => "arm64",
+            _ => "",
+        }
+        .to_owned(),
+        platform: "linux".to_owned(),
+        method: "kernel crash dump".to_owned(),
+        ..ManifestHead::default()
+    }
+}
+
+fn tool() -> Tool {
+    Tool {
+        name: "stillcore".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
 /// The core's name: that of its file, without what says how it was compressed.
@@ -267,8 +310,7 @@ fn head(session: &Session, core_mtime: SystemTime) -> ManifestHead {
             ..head
         };
     }
-    head.tool.name = "stillcore".to_owned();
-    head.tool.version = env!("CARGO_PKG_VERSION").to_owned();
+    head.tool = tool();
     head
 }
 
