@@ -447,11 +447,15 @@ fn verify_finds_what_is_wrong_and_nothing_else() {
         &[(ProblemKind::Unexpected, "extra.so")],
     );
     check(
+        &|top| std::os::unix::fs::symlink("core", top.join("libc.so.6")).unwrap(),
+        &[(ProblemKind::Unexpected, "libc.so.6")],
+    );
+    check(
         &|top| {
             let core = File::options().write(true).open(top.join("core")).unwrap();
             core.set_len(SIZE - 100_000).unwrap();
         },
-        &[(ProblemKind::Damaged, "core"), (ProblemKind::Wrong, "core")],
+        &[(ProblemKind::Wrong, "core"), (ProblemKind::Damaged, "core")],
     );
     check(
         &|top| {

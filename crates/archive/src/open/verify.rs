@@ -167,7 +167,6 @@ fn verify_keyed(
     verified.kind = Some(opened.kind);
     verified.layers.clone_from(&opened.layers);
     verified.notes.extend(opened.notes.iter().cloned());
-    check_core(&opened, &mut verified);
     match &opened.manifest {
         Some(manifest) => {
             compare(&opened, manifest, &hashes, damaged, &mut verified)?;
@@ -179,10 +178,12 @@ fn verify_keyed(
                 .to_owned(),
         ),
     }
+    check_core(&opened, &mut verified);
     Ok(verified)
 }
 
-/// That the core is as long as its own headers promise.
+/// That the core is as long as its own headers promise. One that was packed cut off already is nothing that the archive
+/// is to blame for.
 fn check_core(opened: &Opened, verified: &mut Verified) {
     let path = opened.core_path.as_deref();
     if opened.layers.is_empty() && opened.kind == OpenedKind::KernelDump {
@@ -193,8 +194,17 @@ fn check_core(opened: &Opened, verified: &mut Verified) {
         return;
     }
     let whole = CoreFile::open(Arc::clone(&opened.core)).and_then(|core| core.check_whole());
-    if let Err(error) = whole {
-        verified.problem(ProblemKind::Damaged, path, format!("the core: {error}"));
+    let blamed = |path: &[u8]| {
+        let mut problems = verified.problems.iter();
+        problems.any(|problem| problem.path.as_deref() == Some(path))
+    };
+    let Err(error) = whole else { return };
+    match path {
+        Some(path) if opened.manifest.is_some() && !blamed(path) && verified.checksums > 0 => {
+            let text = "It is the core that was packed, but that was not whole:";
+            verified.notes.push(format!("{text} {error}."));
+        }
+        _ => verified.problem(ProblemKind::Damaged, path, format!("the core: {error}")),
     }
 }
 
@@ -294,6 +304,7 @@ fn compare(
             }
         }
     }
+    compare_links(manifest, top, hashes, damaged, verified);
     // Notes may have been added; programs may not.
     for path in hashes.files.keys().filter(|path| !known.contains(*path)) {
         let content = opened.files.open(path)?;
@@ -314,6 +325,42 @@ fn compare(
         }
     }
     Ok(())
+}
+
+/// A link that leads to another library is as bad as another library.
+fn compare_links(
+    manifest: &Manifest,
+    top: &[u8],
+    hashes: &Hashes,
+    damaged: bool,
+    verified: &mut Verified,
+) {
+    let mut known = HashSet::new();
+    for link in &manifest.links {
+        let path = below(top, &super::tree::unescaped(link.path.as_bytes()));
+        let target = super::tree::unescaped(link.target.as_bytes());
+        match hashes.links.get(&path) {
+            Some(found) if *found == target => {}
+            Some(found) => {
+                let text = format!(
+                    "it leads to {}, the manifest says {}",
+                    printable(found),
+                    printable(&target)
+                );
+                verified.problem(ProblemKind::Wrong, Some(&path), text);
+            }
+            None if !damaged => {
+                let text = "this link is not in the archive";
+                verified.problem(ProblemKind::Missing, Some(&path), text);
+            }
+            None => {}
+        }
+        known.insert(path);
+    }
+    for path in hashes.links.keys().filter(|path| !known.contains(*path)) {
+        let text = "the manifest does not know this link";
+        verified.problem(ProblemKind::Unexpected, Some(path), text);
+    }
 }
 
 struct Expected<'a> {
@@ -359,6 +406,8 @@ fn check_index(
 #[derive(Default)]
 struct Hashes {
     files: BTreeMap<Vec<u8>, Hash>,
+    /// The targets of symbolic links.
+    links: BTreeMap<Vec<u8>, Vec<u8>>,
     twice: Vec<Vec<u8>>,
     /// The file in which the reading ended.
     unfinished: Option<Vec<u8>>,
@@ -374,10 +423,15 @@ impl Visitor for Hashes {
         let Ok(parts) = parts(&entry.path) else {
             return Ok(());
         };
-        if entry.kind != Kind::File {
-            return Ok(());
-        }
         let path = parts.join(&b'/');
+        match &entry.kind {
+            Kind::File => {}
+            Kind::Symlink(target) => {
+                self.links.insert(path, target.clone());
+                return Ok(());
+            }
+            Kind::Folder | Kind::HardLink(_) | Kind::Other(_) => return Ok(()),
+        }
         let mut sink = HashSink {
             sha: Sha256::new(),
             size: 0,

@@ -65,6 +65,18 @@ pub fn core_file(size: u64) -> File {
     file
 }
 
+/// A core of a few KB.
+pub fn tiny_core() -> Vec<u8> {
+    let mut core = core_bytes(3 << 20);
+    core.truncate(8192);
+    // One segment of a page instead of the two.
+    core[56..58].copy_from_slice(&2_u16.to_le_bytes());
+    for at in [32, 40] {
+        core[64 + 56 + at..64 + 56 + at + 8].copy_from_slice(&4096_u64.to_le_bytes());
+    }
+    core
+}
+
 /// Bytes that compress to about half.
 pub fn noise(n: usize, seed: u64) -> Vec<u8> {
     let mut x = seed | 1;
