@@ -331,6 +331,25 @@ fn bombs_are_not_unpacked() {
         1
     );
     assert_eq!(limited(Limits::default(), deep, "f").unwrap().files, 1);
+    // A zip whose entries are all the same bytes.
+    let script = "import struct, zlib\n\
+        data = b'PK\\3\\4' + struct.pack('<HHHHHIIIHH', 20, 0, 0, 0, 0, zlib.crc32(b'x' * 99), 99, 99, 1, 0) + b'a' + b'x' * 99\n\
+        name = lambda n: b'%c' % (97 + n)\n\
+        entry = lambda n: b'PK\\1\\2' + struct.pack('<HHHHHHIIIHHHHHII', 20, 20, 0, 0, 0, 0, zlib.crc32(b'x' * 99), 99, 99, 1, 0, 0, 0, 0, 0, 0) + name(n)\n\
+        listed = b''.join(entry(n) for n in range(20))\n\
+        end = b'PK\\5\\6' + struct.pack('<HHHHIIH', 0, 0, 20, 20, len(listed), len(data), 0)\n\
+        open('same.zip', 'wb').write(data + listed + end)\n";
+    if run_in(place.folder.path(), "python3", &["-c", script]) {
+        let error = unpack(
+            &place.path("same.zip"),
+            &place.path("h"),
+            &UnpackOptions::default(),
+        );
+        assert!(
+            matches!(&error, Err(OpenError::Damaged(why)) if why.contains("overlap")),
+            "{error:?}"
+        );
+    }
     // A zip that says little and holds much.
     let script = "import zipfile\nz = zipfile.ZipFile('bomb.zip', 'w', zipfile.ZIP_DEFLATED)\n\
         z.writestr('core', b'\\0' * (8 << 20))\nz.close()\n\

@@ -12,7 +12,7 @@ use super::error::OpenError;
 pub struct Limits {
     /// Most bytes that one stream or archive may unpack to, holes included. 1 TiB.
     pub unpacked: u64,
-    /// Most entries of an archive. A million.
+    /// Most entries of an archive. A quarter of a million.
     pub entries: u64,
     /// Longest path of an entry, in bytes. 4096.
     pub name: u64,
@@ -26,7 +26,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             unpacked: 1 << 40,
-            entries: 1_000_000,
+            entries: 250_000,
             name: 4096,
             folders: 128,
             layers: 6,

@@ -21,8 +21,14 @@ pub(crate) struct Zip {
 
 impl Zip {
     pub(crate) fn open(source: Arc<dyn Source>, limits: &Limits) -> Result<Zip, OpenError> {
-        let archive = ZipArchive::new(Cursor::new(Arc::clone(&source))).map_err(zip_error)?;
+        let mut archive = ZipArchive::new(Cursor::new(Arc::clone(&source))).map_err(zip_error)?;
         limits.check_entries(archive.len() as u64)?;
+        // How a small zip archive unpacks to terabytes: all its entries are the same bytes.
+        if archive.has_overlapping_entries().map_err(zip_error)? {
+            return Err(OpenError::damaged(
+                "entries of the zip archive overlap each other",
+            ));
+        }
         if archive.has_duplicate_names() {
             return Err(OpenError::damaged(
                 "two entries of the zip archive have one name",
