@@ -48,8 +48,8 @@ pub struct About {
     pub unreadable: Vec<String>,
 }
 
-/// The first signal's `siginfo_t`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The first signal's `siginfo_t`; its number alone where the core has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Signal {
     /// Its number.
     pub number: i32,

@@ -7,6 +7,7 @@ use crate::{CoreError, Memory};
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
 const PT_TLS: u32 = 7;
 const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
@@ -45,6 +46,9 @@ pub struct Header {
 pub(crate) struct Image {
     /// Added to the addresses in the file, modulo 2^64, it gives those in the process.
     pub(crate) bias: u64,
+    pub(crate) entry: u64,
+    /// Where the program headers stand in the file.
+    headers_at: u64,
     pub(crate) headers: Vec<Header>,
     /// ELF header and program headers, byte for byte.
     pub(crate) bytes: Vec<u8>,
@@ -112,6 +116,8 @@ impl Image {
         bytes.extend_from_slice(&table);
         Ok(Image {
             bias: 0,
+            entry: long(24),
+            headers_at: long(32),
             headers,
             bytes,
         })
@@ -149,6 +155,31 @@ impl Image {
     /// The dynamic section.
     pub(crate) fn dynamic(&self) -> Option<Range<u64>> {
         self.place(self.first(PT_DYNAMIC)?)
+    }
+
+    /// The address of the dynamic section, without bias.
+    pub(crate) fn dynamic_address(&self) -> Option<u64> {
+        self.first(PT_DYNAMIC).map(|dynamic| dynamic.address)
+    }
+
+    /// The dynamic section in the file: place and size.
+    pub(crate) fn dynamic_in_file(&self) -> Option<(u64, u64)> {
+        self.first(PT_DYNAMIC)
+            .map(|dynamic| (dynamic.offset, dynamic.file_size))
+    }
+
+    /// The path of the interpreter in the file: place and size.
+    pub(crate) fn interpreter(&self) -> Option<(u64, u64)> {
+        self.first(PT_INTERP)
+            .map(|name| (name.offset, name.file_size))
+    }
+
+    /// The address of the program headers, without bias.
+    pub(crate) fn headers_address(&self) -> Option<u64> {
+        let load = self.load().find(|load| {
+            load.offset <= self.headers_at && self.headers_at - load.offset < load.file_size
+        })?;
+        load.address.checked_add(self.headers_at - load.offset)
     }
 
     /// `.eh_frame_hdr`.

@@ -6,10 +6,12 @@ use std::ops::Range;
 use crate::about::{About, MappedFile};
 use crate::image::Image;
 use crate::lookup::Lookup;
+use crate::source::read_vec;
 use crate::sysroot::{Found, Mismatch};
 use crate::{CoreError, Memory};
 
 const AT_PHDR: u64 = 3;
+const AT_PHNUM: u64 = 5;
 const AT_BASE: u64 = 7;
 const AT_ENTRY: u64 = 9;
 const AT_EXECFN: u64 = 31;
@@ -65,8 +67,10 @@ pub struct Module {
     pub file: Option<Found>,
     /// Files that lay in the right place and are others.
     pub mismatches: Vec<Mismatch>,
-    /// The headers as they lie in memory; `None` where the core lacks them.
+    /// The headers as they lie in memory; `None` where the core lacks them, until the file is found.
     pub(crate) image: Option<Image>,
+    /// What tells where it lies, where its headers do not.
+    pub(crate) anchor: Option<Anchor>,
     pub(crate) lookup: Lookup,
 }
 
@@ -119,16 +123,82 @@ impl Module {
             file: None,
             mismatches: Vec::new(),
             image,
+            anchor: None,
             lookup: Lookup::default(),
         }
     }
 }
 
+/// What is known of a module whose headers are not in the core.
+#[derive(Debug, Clone)]
+pub(crate) enum Anchor {
+    /// What the kernel told the program of itself: where its program headers are, how many, and its entry point.
+    Program {
+        headers: u64,
+        count: Option<u64>,
+        entry: Option<u64>,
+    },
+    /// What the dynamic linker knows: the bias, where the dynamic section lies, and its entries.
+    Linked {
+        bias: u64,
+        dynamic: u64,
+        entries: Vec<(u64, u64)>,
+    },
+}
+
+impl Anchor {
+    /// The bias, if this can be the file: its headers, and the entries of its dynamic section.
+    pub(crate) fn fits(&self, file: &Image, file_entries: &[(u64, u64)]) -> Option<u64> {
+        match self {
+            Anchor::Program {
+                headers,
+                count,
+                entry,
+            } => {
+                let bias = headers.wrapping_sub(file.headers_address()?);
+                let fits = count.is_none_or(|count| count == file.headers.len() as u64)
+                    && entry.is_none_or(|entry| entry == bias.wrapping_add(file.entry));
+                (fits && bias.is_multiple_of(4096)).then_some(bias)
+            }
+            Anchor::Linked {
+                bias,
+                dynamic,
+                entries,
+            } => {
+                /// Sizes and counts, which nobody relocates: DT_PLTRELSZ, DT_RELASZ, DT_STRSZ, DT_INIT_ARRAYSZ,
+                /// DT_FINI_ARRAYSZ, DT_RELACOUNT, DT_VERDEFNUM, DT_VERNEEDNUM.
+                const SIZES: [u64; 8] = [2, 8, 10, 27, 28, 0x6fff_fff9, 0x6fff_fffd, 0x6fff_ffff];
+                let sizes = |entries: &[(u64, u64)]| {
+                    let sizes = entries.iter().filter(|(kind, _)| SIZES.contains(kind));
+                    sizes.copied().collect::<Vec<_>>()
+                };
+                let place = bias.wrapping_add(file.dynamic_address()?);
+                let ours = sizes(entries);
+                (place == *dynamic && !ours.is_empty() && ours == sizes(file_entries))
+                    .then_some(*bias)
+            }
+        }
+    }
+}
+
 /// All modules by address, from the list of mapped files, the kernel's auxiliary vector and the dynamic linker's list.
-pub(crate) fn modules(about: &About, memory: &Memory) -> Vec<Module> {
+/// `find_file` finds a module's file, and with it what the core lacks.
+pub(crate) fn modules(
+    about: &About,
+    memory: &Memory,
+    find_file: impl Fn(&mut Module),
+) -> Vec<Module> {
     let mut modules = mapped(&about.files, memory);
     from_auxiliary(about, memory, &mut modules);
-    from_linker(memory, &mut modules);
+    // The list is found by the program's dynamic section: where the core lacks its headers, its file must be found first.
+    if let Some(program) = modules
+        .iter_mut()
+        .find(|module| module.kind == ModuleKind::Executable && module.image.is_none())
+    {
+        find_file(program);
+    }
+    from_linker(about, memory, &mut modules);
+    name_interpreter(&mut modules);
     for module in &mut modules {
         module.build_id = module
             .image
@@ -255,23 +325,38 @@ fn from_auxiliary(about: &About, memory: &Memory, modules: &mut Vec<Module>) {
     }
 }
 
-/// The program, where no list of files names it: its headers lie in the page before its program headers.
-fn executable(about: &About, memory: &Memory, headers: u64) -> Option<Module> {
-    let image = Image::in_memory(memory, headers & !0xfff).ok()?;
-    let path = about
+/// The program, where no list of files names it: its headers lie in the page of its program headers. QEMU leaves that page
+/// out of its cores; then the file tells, if it is found.
+fn executable(about: &About, memory: &Memory, address: u64) -> Option<Module> {
+    let named = about
         .auxiliary(AT_EXECFN)
-        .and_then(|address| memory.read_string(address, 4096).ok())
-        .unwrap_or_default();
-    Some(Module::new(
-        ModuleKind::Executable,
-        &path,
-        image.range()?,
-        Some(image),
-    ))
+        .and_then(|address| memory.read_string(address, 4096).ok());
+    let path = named.unwrap_or_else(|| {
+        let mut words = about.arguments.split(|&byte| byte == b' ');
+        words.next().unwrap_or_default().to_vec()
+    });
+    if let Ok(image) = Image::in_memory(memory, address & !0xfff) {
+        let range = image.range()?;
+        return Some(Module::new(
+            ModuleKind::Executable,
+            &path,
+            range,
+            Some(image),
+        ));
+    }
+    let end = address.checked_add(1)?;
+    let mut module = Module::new(ModuleKind::Executable, &path, address..end, None);
+    module.anchor = Some(Anchor::Program {
+        headers: about.auxiliary(AT_PHDR)?,
+        count: about.auxiliary(AT_PHNUM),
+        entry: about.auxiliary(AT_ENTRY),
+    });
+    Some(module)
 }
 
 /// The dynamic linker's own list (`struct r_debug`, `struct link_map` of `link.h`), found by DT_DEBUG of the program.
-fn from_linker(memory: &Memory, modules: &mut Vec<Module>) {
+fn from_linker(about: &About, memory: &Memory, modules: &mut Vec<Module>) {
+    let interpreter = about.auxiliary(AT_BASE);
     let Some(dynamic) = modules
         .iter()
         .find(|module| module.kind == ModuleKind::Executable)
@@ -295,7 +380,7 @@ fn from_linker(memory: &Memory, modules: &mut Vec<Module>) {
         };
         let mut at = first;
         while at != 0 && seen.len() < MAX_MODULES && seen.insert(at) {
-            let Ok(next) = link(memory, at, modules) else {
+            let Ok(next) = link(memory, at, interpreter, modules) else {
                 break;
             };
             at = next;
@@ -308,11 +393,35 @@ fn from_linker(memory: &Memory, modules: &mut Vec<Module>) {
     }
 }
 
+/// The interpreter's name stands in the program, which the core may lack: then it is in the program's file.
+fn name_interpreter(modules: &mut [Module]) {
+    let named = modules.iter().find_map(|module| {
+        let found = module.file.as_ref()?;
+        let program = module.kind == ModuleKind::Executable;
+        let (at, size) = module.image.as_ref().filter(|_| program)?.interpreter()?;
+        let bytes = read_vec(&*found.source, at, size.min(4096)).ok()?;
+        bytes.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
+    });
+    if let Some(named) = named
+        && let Some(module) = modules
+            .iter_mut()
+            .find(|module| module.kind == ModuleKind::Interpreter && module.path.is_empty())
+    {
+        module.path = named;
+    }
+}
+
 /// Takes one entry in and gives the next.
-fn link(memory: &Memory, at: u64, modules: &mut Vec<Module>) -> Result<u64, CoreError> {
+fn link(
+    memory: &Memory,
+    at: u64,
+    interpreter: Option<u64>,
+    modules: &mut Vec<Module>,
+) -> Result<u64, CoreError> {
     let word = |index: u64| memory.read_u64(at.wrapping_add(8 * index));
     let (bias, name, dynamic, next) = (word(0)?, word(1)?, word(2)?, word(3)?);
     let name = memory.read_string(name, 4096).unwrap_or_default();
+    let room = modules.len() < MAX_MODULES;
     let known = modules
         .iter_mut()
         .find(|module| module.range.contains(&dynamic));
@@ -323,36 +432,63 @@ fn link(memory: &Memory, at: u64, modules: &mut Vec<Module>) -> Result<u64, Core
             }
             module.link_name = Some(name);
         }
-        None => {
+        None if room => {
+            let kind = if interpreter == Some(bias) {
+                ModuleKind::Interpreter
+            } else {
+                ModuleKind::Library
+            };
             // Libraries begin at their bias; one that was prelinked does not, and is then in the list of files only.
-            if let Ok(image) = Image::in_memory(memory, bias)
-                && let Some(range) = image.range()
-                && range.contains(&dynamic)
-                && modules.len() < MAX_MODULES
-            {
-                let mut module = Module::new(ModuleKind::Library, &name, range, Some(image));
-                module.link_name = Some(name);
-                modules.push(module);
-            }
+            let image = Image::in_memory(memory, bias).ok();
+            let range = image
+                .as_ref()
+                .and_then(Image::range)
+                .filter(|range| range.contains(&dynamic));
+            let mut module = match range {
+                Some(range) => Module::new(kind, &name, range, image),
+                None => {
+                    let end = dynamic
+                        .checked_add(1)
+                        .ok_or(CoreError::Missing { address: at })?;
+                    let mut module = Module::new(kind, &name, dynamic..end, None);
+                    module.anchor = Some(Anchor::Linked {
+                        bias,
+                        dynamic,
+                        entries: dynamic_entries(memory, dynamic..u64::MAX),
+                    });
+                    module
+                }
+            };
+            module.link_name = Some(name);
+            modules.push(module);
         }
+        None => {}
     }
     Ok(next)
 }
 
 /// The value of an entry of a dynamic section.
-pub(crate) fn dynamic_entry(memory: &Memory, section: Range<u64>, wanted: u64) -> Option<u64> {
-    for index in 0..MAX_DYNAMIC as u64 {
-        let at = section
-            .start
-            .checked_add(index * 16)
-            .filter(|at| *at < section.end)?;
-        let kind = memory.read_u64(at).ok()?;
-        if kind == wanted {
-            return memory.read_u64(at + 8).ok();
-        }
+fn dynamic_entry(memory: &Memory, section: Range<u64>, wanted: u64) -> Option<u64> {
+    dynamic_entries(memory, section)
+        .into_iter()
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, value)| value)
+}
+
+/// The entries of a dynamic section up to its end mark, as far as they are there.
+fn dynamic_entries(memory: &Memory, section: Range<u64>) -> Vec<(u64, u64)> {
+    let mut entries = Vec::new();
+    let mut at = section.start;
+    while entries.len() < MAX_DYNAMIC && at < section.end {
+        let (Ok(kind), Ok(value)) = (memory.read_u64(at), memory.read_u64(at.wrapping_add(8)))
+        else {
+            break;
+        };
         if kind == 0 {
-            return None;
+            break;
         }
+        entries.push((kind, value));
+        at = at.saturating_add(16);
     }
-    None
+    entries
 }

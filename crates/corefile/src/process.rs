@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::about::About;
+use crate::about::{About, Signal};
 use crate::module::{Module, ModuleKind, modules};
 use crate::notes::Note;
 use crate::source::Source;
 use crate::symbols::Symbol;
-use crate::sysroot::{Sysroot, Wanted, file_headers};
+use crate::sysroot::{Sysroot, Wanted, file_dynamic, file_headers};
 use crate::thread::{Thread, threads};
 use crate::{Arch, CoreError, CoreFile, Location, Memory, Mismatch};
 
@@ -50,28 +50,43 @@ impl Process {
         }
         let mut threads = threads(&core, &notes)?;
         name_threads(&about, &mut threads);
+        if about.signal.is_none()
+            && about.capture.is_none()
+            && let Some(first) = threads.first().filter(|first| first.signal != 0)
+        {
+            // Old kernels and QEMU write no siginfo.
+            about.signal = Some(Signal {
+                number: first.signal,
+                ..Signal::default()
+            });
+        }
         let ranges: Vec<_> = about.files.iter().map(|file| file.range.clone()).collect();
         let mut memory = Memory::with_mappings(&core, &ranges);
-        let mut modules = modules(&about, &memory);
+        let files = Arc::new(files.clone());
+        let mut modules = modules(&about, &memory, |module| find_file(module, &files));
         // A core without any written private memory (coredump_filter) says nothing about what was written: there the
         // files would tell what the data were at the start.
         let writable = core
             .segments()
             .iter()
             .any(|segment| segment.flags & 2 != 0 && segment.file_size > 0);
-        let files = Arc::new(files.clone());
         for module in &mut modules {
             module.lookup.files = files.clone();
             if module.kind == ModuleKind::Vdso {
                 module.lookup.in_memory = whole_pages(&memory, module);
                 continue;
             }
-            find_file(module, &files);
+            if module.file.is_none() {
+                module.mismatches.clear();
+                find_file(module, &files);
+            }
             if let Some(found) = &module.file {
                 memory.fill(&found.path, &found.source, &module.mapped, writable);
             }
         }
         memory.settle();
+        // Where the core lacks a module's headers its range is known now.
+        modules.sort_by_key(|module| (module.range.start, module.range.end));
         Ok(Process {
             core,
             notes,
@@ -198,6 +213,7 @@ fn find_file(module: &mut Module, files: &Sysroot) {
         path: &module.path,
         build_id: module.build_id.as_deref(),
         headers: module.image.as_ref().map(|image| image.bytes.as_slice()),
+        anchor: module.anchor.as_ref(),
         is_executable: module.kind == ModuleKind::Executable,
     };
     module.file = files.find(&wanted, &mut module.mismatches);
@@ -209,7 +225,16 @@ fn find_file(module: &mut Module, files: &Sysroot) {
             .load()
             .find(|load| load.offset == 0)
             .map_or(0, |load| load.address);
-        image.bias = module.range.start.wrapping_sub(first);
+        let anchored = module
+            .anchor
+            .as_ref()
+            .and_then(|anchor| anchor.fits(&image, &file_dynamic(&*found.source, &image)));
+        image.bias = anchored.unwrap_or_else(|| module.range.start.wrapping_sub(first));
+        if module.anchor.is_some()
+            && let Some(range) = image.range()
+        {
+            module.range = range;
+        }
         module.bias = image.bias;
         module.image = Some(image);
     }

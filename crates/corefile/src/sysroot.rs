@@ -5,7 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::image::Image;
-use crate::source::{FileSource, Source, read_up_to};
+use crate::module::Anchor;
+use crate::source::{FileSource, Source, read_up_to, read_vec};
+use crate::words::word64;
 use crate::{CoreError, build_id};
 
 /// Most symbolic links that are followed for one path, as the kernel has it.
@@ -51,7 +53,9 @@ pub struct Sysroot {
 pub enum Check {
     /// Its build-id is the one in the dumped memory.
     BuildId,
-    /// There is no build-id to compare; ELF header and program headers are the same, byte for byte.
+    /// There is no build-id to compare; ELF header and program headers are the same, byte for byte. Where the core lacks
+    /// even those: entry point, number of headers and addresses are those that the kernel told the program, or the
+    /// dynamic section lies where the linker has it and says the same sizes.
     Headers,
     /// The CRC in `.gnu_debuglink` is right (debug files only).
     Crc,
@@ -89,6 +93,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) build_id: Option<&'a [u8]>,
     /// ELF header and program headers as they lie in memory.
     pub(crate) headers: Option<&'a [u8]>,
+    /// What must fit where there is neither.
+    pub(crate) anchor: Option<&'a Anchor>,
     /// Whether [`Sysroot::exe`] is meant.
     pub(crate) is_executable: bool,
 }
@@ -152,6 +158,14 @@ impl Sysroot {
                 return Some(found);
             }
         }
+        // Where no list of files tells more than how the program was called.
+        if wanted.is_executable
+            && !path.starts_with(b"/")
+            && !self.no_host
+            && let Some(found) = consider(open(&path_of(path)), false)
+        {
+            return Some(found);
+        }
         let id = wanted.build_id?;
         for cache in &self.debuginfod {
             let cached = cache.join(hex(id)).join("executable");
@@ -183,6 +197,16 @@ impl Sysroot {
             (None, _) if wanted.headers.is_some_and(|wanted| wanted == headers.bytes) => {
                 Some(Check::Headers)
             }
+            (None, _)
+                if wanted.headers.is_none()
+                    && wanted.anchor.is_some_and(|anchor| {
+                        anchor
+                            .fits(&headers, &file_dynamic(&**source, &headers))
+                            .is_some()
+                    }) =>
+            {
+                Some(Check::Headers)
+            }
             (None, _) if wanted.headers.is_none() && named => Some(Check::Forced),
             _ => None,
         };
@@ -201,6 +225,21 @@ impl Sysroot {
             })),
         }
     }
+}
+
+/// The entries of a file's dynamic section.
+pub(crate) fn file_dynamic(source: &dyn Source, headers: &Image) -> Vec<(u64, u64)> {
+    /// Linkers write about thirty entries.
+    const MAX: u64 = 64 << 10;
+    let Some((at, size)) = headers.dynamic_in_file() else {
+        return Vec::new();
+    };
+    let bytes = read_vec(source, at, size.min(MAX)).unwrap_or_default();
+    bytes
+        .chunks_exact(16)
+        .filter_map(|entry| Some((word64(entry, 0)?, word64(entry, 8)?)))
+        .take_while(|(kind, _)| *kind != 0)
+        .collect()
 }
 
 /// The headers of an ELF file.
