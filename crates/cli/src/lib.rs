@@ -7,6 +7,7 @@
 pub mod args;
 pub mod arguments;
 pub mod cmd;
+pub mod debuginfod;
 pub mod error;
 pub mod escape;
 pub mod host;

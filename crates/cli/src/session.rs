@@ -12,6 +12,7 @@ use stillcore_corefile::{
 };
 
 use crate::args::{CoreArgs, LimitArgs, is_stdin, shown};
+use crate::debuginfod::Debuginfod;
 use crate::escape::lossy;
 use crate::progress::Bar;
 use crate::size::size;
@@ -118,8 +119,13 @@ impl Session {
 /// # Errors
 /// Servers were asked for, and none is known.
 pub fn sysroot(args: &CoreArgs) -> anyhow::Result<Sysroot> {
-    let _urls = args.files.debuginfod_urls()?;
+    let urls = args.files.debuginfod_urls()?;
+    let mut servers: Vec<Arc<dyn FileProvider>> = Vec::new();
+    if !urls.is_empty() {
+        servers.push(Arc::new(Debuginfod::new(&urls)));
+    }
     Ok(Sysroot {
+        servers,
         exe: args.files.exe.clone(),
         roots: args.files.sysroot.clone(),
         debug_dirs: args.files.debug_dir.clone(),
