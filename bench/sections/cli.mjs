@@ -66,7 +66,7 @@ async function captured(directory, what, { megabytes, empty = 0 }) {
     const { path } = await stillcore.capture({ directory: ${JSON.stringify(directory)}, what: '${what}' })
     console.log('path=' + path)
   `
-  const args = [`--max-old-space-size=${megabytes * 2 + 1024}`, '--input-type=module', '-e', source]
+  const args = ['--expose-gc', `--max-old-space-size=${megabytes * 2 + 1024}`, '--input-type=module', '-e', source]
   const { stdout } = await run(node, args, { ...options, cwd: root })
   return /^path=(.*)$/m.exec(stdout)[1]
 }

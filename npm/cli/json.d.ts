@@ -191,8 +191,9 @@ export interface Share {
   /** In a file that was found and is the one that was mapped. */
   file: number
   zero: number
-  /** Nowhere. */
+  /** Nowhere; and how many of those nobody could access: reserved address space and guard pages, in which nothing was. */
   missing: number
+  reserved: number
 }
 
 /** `stillcore verify --json ARCHIVE` */

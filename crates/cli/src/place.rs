@@ -76,9 +76,10 @@ fn name(symbol: &Symbol) -> String {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.function, self.offset) {
+        let function = self.function.as_deref().map(without_arguments);
+        match (function, self.offset) {
             (Some(function), Some(offset)) => write!(f, "{function}+{offset:#x}")?,
-            (Some(function), None) => f.write_str(function)?,
+            (Some(function), None) => f.write_str(&function)?,
             (None, _) => {
                 return match (&self.module, self.module_address) {
                     (Some(module), Some(address)) => write!(f, "{module}+{address}"),
@@ -93,6 +94,28 @@ impl fmt::Display for Place {
             (Some(file), Some(line)) => write!(f, " {}:{line}", last_parts(file)),
             _ => Ok(()),
         }
+    }
+}
+
+/// A C++ function without the types of its arguments, which fill a screen. JSON has them.
+fn without_arguments(name: &str) -> String {
+    let Some(end) = name.rfind(')') else {
+        return name.to_owned();
+    };
+    let mut open = 0;
+    let start = name[..=end]
+        .rmatch_indices(['(', ')'])
+        .find(|(_, bracket)| {
+            open += if *bracket == ")" { 1 } else { -1 };
+            open == 0
+        });
+    match start {
+        // `(anonymous namespace)::x` has no arguments, and what begins with a bracket no name.
+        Some((start, _)) if start > 0 && !name[start..].starts_with("(anonymous") => {
+            let behind = name[end + 1..].trim_start_matches(" const");
+            format!("{}{behind}", &name[..start])
+        }
+        _ => name.to_owned(),
     }
 }
 
@@ -126,5 +149,37 @@ mod tests {
         place.file = Some("core.c".into());
         assert_eq!(place.to_string(), "uv_run (node) core.c:12");
         assert_eq!(Place::default().to_string(), "");
+    }
+
+    #[test]
+    fn arguments_go_and_names_stay() {
+        for (name, short) in [
+            ("uv_run", "uv_run"),
+            ("node::Start(int, char**)", "node::Start"),
+            (
+                "v8::Module::Evaluate(v8::Local<v8::Context>) const",
+                "v8::Module::Evaluate",
+            ),
+            (
+                "a::(anonymous namespace)::b(void (*)(int), c)",
+                "a::(anonymous namespace)::b",
+            ),
+            ("a::(anonymous namespace)::b", "a::(anonymous namespace)::b"),
+            (
+                "a::operator()(int) [clone .part.0]",
+                "a::operator() [clone .part.0]",
+            ),
+            ("f(int) [clone .cold]", "f [clone .cold]"),
+            (
+                "core::ops::function::FnOnce::call_once",
+                "core::ops::function::FnOnce::call_once",
+            ),
+            (")(", ")("),
+            ("(", "("),
+            (")", ")"),
+            ("()", "()"),
+        ] {
+            assert_eq!(without_arguments(name), short);
+        }
     }
 }

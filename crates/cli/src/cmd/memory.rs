@@ -79,6 +79,8 @@ pub struct Share {
     pub zero: u64,
     /// Nowhere.
     pub missing: u64,
+    /// How many of those nobody could access (`---`): reserved address space and guard pages, in which nothing was.
+    pub reserved: u64,
 }
 
 impl Memory {
@@ -109,7 +111,7 @@ impl Mappings {
                 permissions: flags.map(permissions),
                 path: file.map(|file| lossy(&file.path)),
                 offset: file.map(|file| file.offset.saturating_add(start - file.range.start)),
-                share: Share::of(process, start, end),
+                share: Share::of(process, start, end, flags),
             });
         };
         let segments = process.core.segments();
@@ -137,6 +139,7 @@ impl Mappings {
             total.file += share.file;
             total.zero += share.zero;
             total.missing += share.missing;
+            total.reserved += share.reserved;
         }
         Mappings {
             mappings,
@@ -148,7 +151,7 @@ impl Mappings {
 }
 
 impl Share {
-    fn of(process: &Process, start: u64, end: u64) -> Share {
+    fn of(process: &Process, start: u64, end: u64, flags: Option<u32>) -> Share {
         let share = process.memory.share(&(start..end));
         Share {
             size: end - start,
@@ -156,6 +159,11 @@ impl Share {
             file: share.file,
             zero: share.zero,
             missing: share.missing,
+            reserved: if flags.is_some_and(|flags| flags & 7 == 0) {
+                share.missing
+            } else {
+                0
+            },
         }
     }
 }
@@ -274,7 +282,8 @@ pub fn in_words(total: &Share) -> String {
     for (bytes, word) in [
         (total.file, "in files"),
         (total.zero, "zero"),
-        (total.missing, "missing"),
+        (total.missing - total.reserved, "missing"),
+        (total.reserved, "reserved without access"),
     ] {
         if bytes > 0 {
             words.push(format!("{} {word}", size(bytes)));
