@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod arguments;
+pub mod autopsy;
 pub mod cmd;
 pub mod debuginfod;
 pub mod error;
@@ -39,7 +40,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
             return code;
         }
     };
-    if let Err(error) = log::start(cli.verbose) {
+    if let Err(error) = log::start(cli.command.log_level(cli.verbose)) {
         output::complain(&error);
         return USAGE;
     }

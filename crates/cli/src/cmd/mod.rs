@@ -15,6 +15,7 @@ mod verify;
 use clap::Subcommand;
 
 use crate::args::Cli;
+use crate::autopsy::{Answer as JsAnswer, AutopsyArgs, JsCommand};
 use crate::error::{BAD, DONE};
 use crate::output::{self, Answer};
 
@@ -31,8 +32,22 @@ pub enum Command {
     Unpack(unpack::Unpack),
     Cache(cache::CacheCommand),
     Doctor(doctor::Doctor),
+    Autopsy(AutopsyArgs),
+    #[command(flatten)]
+    Js(JsCommand),
     #[command(hide = true)]
     Completions(completions::Completions),
+}
+
+impl Command {
+    /// How much is logged for so many `-v`: in the commands about JavaScript that asks for a longer answer.
+    pub fn log_level(&self, verbose: u8) -> u8 {
+        if matches!(self, Command::Js(_)) {
+            0
+        } else {
+            verbose
+        }
+    }
 }
 
 /// Runs the command that was asked for; gives the exit code.
@@ -51,6 +66,8 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
             Some(cache::Action::Clear) => show(cli, cache.clear()?),
         },
         Command::Doctor(doctor) => show(cli, doctor.run()?),
+        Command::Autopsy(autopsy) => autopsy.run(cli.json),
+        Command::Js(js) => show_js(cli, js.run()?),
         Command::Completions(completions) => completions.run(),
     }
 }
@@ -62,4 +79,35 @@ fn show(cli: &Cli, answer: impl Answer) -> anyhow::Result<u8> {
         output::warn(warning);
     }
     Ok(if answer.is_bad() { BAD } else { DONE })
+}
+
+/// Prints what a command about JavaScript found.
+fn show_js(cli: &Cli, (answer, bad): (JsAnswer, bool)) -> anyhow::Result<u8> {
+    show(cli, JsOutput { answer, bad })
+}
+
+/// Such an answer among the others.
+struct JsOutput {
+    answer: JsAnswer,
+    bad: bool,
+}
+
+impl serde::Serialize for JsOutput {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.answer.json.serialize(to)
+    }
+}
+
+impl Answer for JsOutput {
+    fn text(&self, out: &mut output::Text<'_>) -> std::io::Result<()> {
+        self.answer.lines.iter().try_for_each(|line| out.line(line))
+    }
+
+    fn is_bad(&self) -> bool {
+        self.bad
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.answer.notes
+    }
 }

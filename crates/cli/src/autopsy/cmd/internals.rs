@@ -1,0 +1,305 @@
+//! V8's own objects, and the layout by which all is read.
+
+use clap::ArgMatches;
+use serde_json::{Value as Json, json};
+use stillcore_v8::{Kind, PrintOptions};
+
+use super::{addr, given, optional_addr, verbose};
+use crate::autopsy::table::Spec;
+use crate::autopsy::{Answer, Autopsy, hex};
+
+pub const TABLE: &[Spec] = &[
+    Spec {
+        name: "layout",
+        aliases: &["v8-layout", "v8classes"],
+        about: "Every offset in use and where it came from, and how much of the heap could be walked",
+        manual: "metadata: the binary's own v8dbg_ symbols. table: that version's row. derived, searched: from other values or the memory.",
+        args: |command| command,
+        run: layout,
+    },
+    Spec {
+        name: "v8types",
+        aliases: &[],
+        about: "The instance types by number",
+        manual: "Number and name.",
+        args: |command| command,
+        run: |autopsy, _| {
+            let all = autopsy.v8.types.all();
+            Ok(Answer {
+                lines: all
+                    .iter()
+                    .map(|(number, name)| format!("{number:>5} {name}"))
+                    .collect(),
+                json: Json::Object(
+                    all.into_iter()
+                        .map(|(number, name)| (name, json!(number)))
+                        .collect(),
+                ),
+                ..Answer::default()
+            })
+        },
+    },
+    Spec {
+        name: "v8frametypes",
+        aliases: &[],
+        about: "The types of V8's frames by number",
+        manual: "Number and name.",
+        args: |command| command,
+        run: |autopsy, _| {
+            let all: Vec<_> = (0..64)
+                .filter_map(|number| Some((number, autopsy.v8.frame_name(number)?)))
+                .collect();
+            Ok(Answer {
+                lines: all
+                    .iter()
+                    .map(|(number, name)| format!("{number:>5} {name}"))
+                    .collect(),
+                json: Json::Object(
+                    all.into_iter()
+                        .map(|(number, name)| (name, json!(number)))
+                        .collect(),
+                ),
+                ..Answer::default()
+            })
+        },
+    },
+    Spec {
+        name: "v8type",
+        aliases: &[],
+        about: "The type of an object of V8's",
+        manual: "Its instance type, its map, its size.",
+        args: |command| command.arg(addr()),
+        run: v8type,
+    },
+    Spec {
+        name: "v8array",
+        aliases: &[],
+        about: "The elements of a FixedArray",
+        manual: "One a line, with its index.",
+        args: |command| command.arg(addr()),
+        run: v8array,
+    },
+    Spec {
+        name: "v8internal",
+        aliases: &[],
+        about: "The words of an object, each with what it is",
+        manual: "Offset, content, and what that points to. It works for any object on the heap.",
+        args: |command| command.arg(addr()),
+        run: v8internal,
+    },
+    Spec {
+        name: "v8context",
+        aliases: &["v8scopeinfo"],
+        about: "A context and its variables, or the names in a ScopeInfo",
+        manual: "Slots by their names.",
+        args: |command| command.arg(addr()),
+        run: v8context,
+    },
+    Spec {
+        name: "v8code",
+        aliases: &[],
+        about: "The code that an address lies in",
+        manual: "Its Code object, tier and range; for builtins their name. It is not disassembled.",
+        args: |command| command.arg(addr()),
+        run: v8code,
+    },
+    Spec {
+        name: "v8load",
+        aliases: &["load"],
+        about: "Does nothing: V8 is always understood (mdb's ::load v8)",
+        manual: "Accepted so that a script for mdb goes on.",
+        args: |command| command.arg(optional_addr()),
+        run: |_, _| Ok(Answer::default()),
+    },
+    Spec {
+        name: "v8warnings",
+        aliases: &[],
+        about: "What was strange while the core was opened",
+        manual: "One a line. (mdb's command of this name turns such lines on; here they are never hidden.)",
+        args: |command| command.arg(verbose("Accepted")),
+        run: |autopsy, _| {
+            Ok(Answer {
+                lines: autopsy.v8.warnings.clone(),
+                json: json!(autopsy.v8.warnings),
+                ..Answer::default()
+            })
+        },
+    },
+];
+
+fn layout(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let mut answer = Answer::line(
+        format!(
+            "V8 {} read as that of Node {}",
+            v8.version.text,
+            20 + 2 * v8.column
+        ),
+        Json::Null,
+    );
+    let mut rows = Vec::new();
+    for (name, value, provenance) in v8.layout() {
+        answer.lines.push(format!(
+            "{name:<26} {:>10}  {}",
+            value.map_or("-".to_owned(), |value| value.to_string()),
+            provenance.word()
+        ));
+        rows.push(json!({ "name": name, "value": value, "from": provenance.word() }));
+    }
+    let graph = autopsy.graph()?;
+    let gaps = &graph.gaps;
+    answer.lines.push(format!(
+        "pages {}, walked {} bytes, free {}, not understood {}, not in the core {}",
+        v8.pages.pages().len(),
+        gaps.walked,
+        gaps.free,
+        gaps.bytes,
+        gaps.missing
+    ));
+    for (at, len) in gaps.first.iter().take(16) {
+        answer.lines.push(format!("  gap at {at:#x}, {len} bytes"));
+    }
+    answer.json = json!({
+        "version": v8.version.text, "constants": rows, "pages": v8.pages.pages().len(), "walked": gaps.walked, "free": gaps.free,
+        "gaps": gaps.bytes, "missing": gaps.missing,
+    });
+    autopsy.note_gaps(&graph, &mut answer);
+    Ok(answer)
+}
+
+fn v8type(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let value = given(autopsy, matches)?;
+    if let Some(smi) = value.as_smi() {
+        return Ok(Answer::line(
+            format!("Smi {smi}"),
+            json!({ "type": "Smi", "value": smi }),
+        ));
+    }
+    let map = v8.map_of(value)?;
+    let size = v8.size_at(value.address(), &map).ok();
+    let name = v8.types.name(map.instance_type);
+    Ok(Answer::line(
+        format!(
+            "{name} ({}), map {:#x}, {} bytes",
+            map.instance_type,
+            map.address | 1,
+            size.map_or("?".to_owned(), |size| size.to_string())
+        ),
+        json!({ "type": name, "number": map.instance_type, "map": hex(map.address | 1), "size": size }),
+    ))
+}
+
+fn v8array(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let mut answer = Answer::default();
+    for (index, value) in v8
+        .fixed_array(given(autopsy, matches)?)?
+        .into_iter()
+        .enumerate()
+    {
+        answer
+            .lines
+            .push(format!("{index:>6} {:#x} {}", value.0, v8.brief(value)));
+        answer.addresses.push(value.0);
+    }
+    answer.json = json!(
+        answer
+            .addresses
+            .iter()
+            .map(|address| hex(*address))
+            .collect::<Vec<_>>()
+    );
+    Ok(answer)
+}
+
+fn v8internal(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let value = given(autopsy, matches)?;
+    let map = v8.map_of(value)?;
+    let size = v8.size_at(value.address(), &map)?;
+    let mut answer = Answer::line(
+        format!(
+            "{} at {:#x}, {size} bytes",
+            v8.types.name(map.instance_type),
+            value.address()
+        ),
+        Json::Null,
+    );
+    let mut words = Vec::new();
+    for offset in (0..size.min(1 << 16)).step_by(8) {
+        let word = v8.field(value.address(), offset as i64)?;
+        let what = if word.is_pointer() && v8.map_of(word.strong()).is_ok() {
+            v8.brief(word)
+        } else {
+            word.as_smi()
+                .filter(|_| word.0 != 0)
+                .map_or(String::new(), |smi| smi.to_string())
+        };
+        answer
+            .lines
+            .push(format!("{offset:>6} {:#018x} {what}", word.0));
+        words.push(json!({ "offset": offset, "word": hex(word.0), "value": what }));
+    }
+    answer.json = Json::Array(words);
+    Ok(answer)
+}
+
+fn v8context(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let value = given(autopsy, matches)?;
+    if v8.kind_of(value)? == Kind::ScopeInfo {
+        let names = v8.scope_names(value)?;
+        return Ok(Answer {
+            json: json!(names),
+            lines: names,
+            ..Answer::default()
+        });
+    }
+    let options = PrintOptions {
+        depth: 1,
+        entries: 1000,
+        ..PrintOptions::default()
+    };
+    let printed = v8.print(value, &options);
+    Ok(Answer {
+        lines: printed.text(&options).lines().map(str::to_owned).collect(),
+        json: json!(printed),
+        ..Answer::default()
+    })
+}
+
+fn v8code(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let value = given(autopsy, matches)?;
+    let at = value.0;
+    if let Some(name) = v8.builtin_at(at) {
+        return Ok(Answer::line(
+            format!("builtin {name}"),
+            json!({ "builtin": name }),
+        ));
+    }
+    if let Some((start, size)) = v8
+        .kind_of(value)
+        .ok()
+        .filter(|kind| *kind == Kind::JsFunction)
+        .and_then(|_| v8.function_code(value))
+    {
+        return Ok(Answer::line(
+            format!("machine code {start:#x}-{:#x}", start + size),
+            json!({ "start": hex(start), "size": size }),
+        ));
+    }
+    let Some((code, start, size)) = v8.code_at(at) else {
+        anyhow::bail!("{at:#x} lies in no code of V8's")
+    };
+    let tier = v8.tier(code).map_or("stub", |tier| tier.name());
+    Ok(Answer::line(
+        format!(
+            "{tier} code {:#x}, {start:#x}-{:#x}",
+            code | 1,
+            start + size
+        ),
+        json!({ "code": hex(code | 1), "tier": tier, "start": hex(start), "size": size }),
+    ))
+}

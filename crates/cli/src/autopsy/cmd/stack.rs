@@ -1,0 +1,324 @@
+//! Stacks.
+
+use clap::ArgMatches;
+use serde_json::{Value as Json, json};
+use stillcore_v8::{Frame, FrameKind, Stack, V8};
+
+use super::{addr, flag, get, is_verbose, number, text, verbose};
+use crate::autopsy::table::Spec;
+use crate::autopsy::{Answer, Autopsy, address, hex};
+use crate::error::Usage;
+
+pub const TABLE: &[Spec] = &[
+    Spec {
+        name: "jsstack",
+        aliases: &["v8-bt"],
+        about: "JavaScript and native frames of threads in one trace, and what awaits them",
+        manual: "\
+One frame a line: its kind, its name as V8's own traces have it, and where. Frames of Node and of V8 itself are folded
+unless -a. Of a trace of optimised code the inlined callees have frames too. Under async: stands what awaits the async
+functions above.
+
+  > jsstack
+  thread 14760 (main), isolate 0
+  native: syscall+0x1d
+          (9 internal frames)
+  js:     leaveCore /app/scenario.cjs:238:10
+  js:     Service.handle /app/scenario.cjs:244:22
+  js:     Timeout._onTimeout /app/scenario.cjs:274:40
+
+-v adds this and the arguments, and lines of source.",
+        args: |command| {
+            command
+                .arg(flag('a', "all", "Node's and V8's own frames too, and addresses"))
+                .arg(verbose("this, arguments and source"))
+                .arg(number('n', "lines", "LINES", "Lines of source around the place, with -v [default: 2]"))
+                .arg(text('t', "thread", "TID|all", "Another thread, or all of them; otherwise those in JavaScript"))
+                .arg(text('f', "function", "NAME", "Only frames of functions of this name"))
+                .arg(text('p', "property", "NAME", "Only this of each frame: file, posn, this, arg1, ..."))
+        },
+        run: jsstack,
+    },
+    Spec {
+        name: "jsframe",
+        aliases: &[],
+        about: "One frame by its frame pointer",
+        manual: "The frame whose frame pointer (jsstack -a) is ADDR, as jsstack -v prints it.",
+        args: |command| {
+            command.arg(addr()).arg(flag('a', "all", "Addresses too")).arg(verbose("Source too")).arg(number(
+                'n', "lines", "LINES", "Lines of source around the place [default: 2]",
+            )).arg(text('f', "function", "NAME", "Only if its function has this name"))
+            .arg(text('p', "property", "NAME", "Only this of it: file, posn, this, arg1, ..."))
+            .arg(flag('i', "itself", "The frame at ADDR: the same here"))
+        },
+        run: jsframe,
+    },
+];
+
+fn stacks(autopsy: &Autopsy, which: Option<&str>) -> anyhow::Result<Vec<Stack>> {
+    let v8 = &autopsy.v8;
+    let tid = match which {
+        None | Some("all") => None,
+        Some(tid) => Some(
+            tid.parse::<u64>()
+                .map_err(|_| Usage(format!("{tid:?} is neither a thread nor all")))?,
+        ),
+    };
+    let mut out = Vec::new();
+    for thread in &v8.threads {
+        let isolate = v8
+            .isolates
+            .iter()
+            .find(|isolate| isolate.thread == Some(thread.tid));
+        let wanted = match (which, tid) {
+            (Some("all"), _) => true,
+            (_, Some(tid)) => thread.tid == tid,
+            _ => isolate.is_some_and(|isolate| autopsy.isolate.is_none_or(|id| id == isolate.id)),
+        };
+        if wanted {
+            out.push(v8.stack(thread));
+        }
+    }
+    if out.is_empty()
+        && let Some(tid) = tid
+    {
+        anyhow::bail!("there is no thread {tid}");
+    }
+    if out.is_empty()
+        && let Some(first) = v8.threads.first()
+    {
+        out.push(v8.stack(first));
+    }
+    Ok(out)
+}
+
+fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let v8 = &autopsy.v8;
+    let (all, verbose) = (matches.get_flag("all"), is_verbose(matches));
+    let context = matches.get_one::<usize>("lines").copied().unwrap_or(2);
+    let mut answer = Answer::default();
+    let mut threads = Vec::new();
+    for stack in stacks(autopsy, get(matches, "thread"))? {
+        let name = stack
+            .thread_name
+            .as_deref()
+            .map_or(String::new(), |name| format!(" ({name})"));
+        let isolate = stack
+            .isolate
+            .map_or("no isolate".to_owned(), |id| format!("isolate {id}"));
+        if !answer.lines.is_empty() {
+            answer.lines.push(String::new());
+        }
+        answer
+            .lines
+            .push(format!("thread {}{name}, {isolate}", stack.tid));
+        let mut folded = 0;
+        let flush = |folded: &mut usize, lines: &mut Vec<String>| {
+            if *folded > 0 {
+                lines.push(format!(
+                    "        ({folded} internal frame{})",
+                    if *folded == 1 { "" } else { "s" }
+                ));
+                *folded = 0;
+            }
+        };
+        let is_js = stack.isolate.is_some();
+        for (index, frame) in stack.frames.iter().enumerate() {
+            if let Some(name) = get(matches, "function")
+                && frame.name != name
+                && frame.name.rsplit('.').next() != Some(name)
+            {
+                continue;
+            }
+            // The innermost native frame says where the thread is; of threads without JavaScript all are shown.
+            let hidden = is_js
+                && match frame.kind {
+                    FrameKind::Native => index != 0,
+                    FrameKind::Builtin => false,
+                    _ => frame.internal,
+                };
+            if hidden && !all {
+                folded += 1;
+                continue;
+            }
+            flush(&mut folded, &mut answer.lines);
+            if let Some(wanted) = get(matches, "property") {
+                answer.lines.push(property(v8, frame, wanted));
+                continue;
+            }
+            show(
+                v8,
+                frame,
+                all,
+                verbose.then_some(context),
+                &mut answer.lines,
+            );
+            answer.addresses.push(frame.fp);
+        }
+        flush(&mut folded, &mut answer.lines);
+        for frame in &stack.asynchronous {
+            show(v8, frame, all, None, &mut answer.lines);
+        }
+        threads.push(json!({
+            "tid": stack.tid,
+            "name": stack.thread_name,
+            "isolate": stack.isolate,
+            "frames": stack.frames.iter().map(|frame| frame_json(v8, frame)).collect::<Vec<_>>(),
+            "async": stack.asynchronous.iter().map(|frame| frame_json(v8, frame)).collect::<Vec<_>>(),
+        }));
+    }
+    answer.json = json!({ "threads": threads });
+    Ok(answer)
+}
+
+/// A frame as lines.
+fn show(v8: &V8, frame: &Frame, all: bool, context: Option<usize>, lines: &mut Vec<String>) {
+    let place = frame
+        .location
+        .as_ref()
+        .map_or(String::new(), |place| format!(" {place}"));
+    let at = if all {
+        format!("{:#x} {:#x} ", frame.fp, frame.pc)
+    } else {
+        String::new()
+    };
+    let tier = match frame.kind {
+        FrameKind::Js(tier) if all => format!(
+            " [{}{}]",
+            tier.name(),
+            if frame.inlined { ", inlined" } else { "" }
+        ),
+        FrameKind::Native if all => format!(" [{}]", frame.trust),
+        _ => String::new(),
+    };
+    let name = if frame.name.is_empty() {
+        format!("{:#x}", frame.pc)
+    } else {
+        frame.name.clone()
+    };
+    lines.push(format!(
+        "{:<8}{at}{name}{place}{tier}",
+        format!("{}:", frame.kind.name())
+    ));
+    let Some(context) = context else { return };
+    if let Some(receiver) = frame.receiver {
+        lines.push(format!("          this: {}", v8.brief(receiver)));
+    }
+    for (index, argument) in frame.arguments.iter().enumerate() {
+        lines.push(format!(
+            "          arg{}: {}",
+            index + 1,
+            v8.brief(*argument)
+        ));
+    }
+    if context > 0
+        && let (Some(shared), Some(place)) = (frame.shared, &frame.location)
+        && let Ok(shared) = v8.shared(stillcore_v8::Tagged::of(shared))
+        && let Some(script) = shared.script
+    {
+        lines.extend(
+            source_lines(v8, script, place.line, context)
+                .into_iter()
+                .map(|line| format!("          {line}")),
+        );
+    }
+}
+
+/// Lines of a script around one, with their numbers and a mark.
+pub fn source_lines(v8: &V8, script: u64, line: u32, context: usize) -> Vec<String> {
+    let (Ok(source), Ok(about)) = (v8.source(script), v8.script(script)) else {
+        return Vec::new();
+    };
+    let index = i64::from(line) - 1 - i64::from(about.line_offset);
+    let Ok(index) = usize::try_from(index) else {
+        return Vec::new();
+    };
+    (index.saturating_sub(context)..=index + context)
+        .filter_map(|at| {
+            let text: String = source.line(at)?.chars().take(160).collect();
+            let mark = if at == index { '>' } else { ' ' };
+            Some(format!(
+                "{mark}{:>6} {text}",
+                at as i64 + 1 + i64::from(about.line_offset)
+            ))
+        })
+        .collect()
+}
+
+fn property(v8: &V8, frame: &Frame, wanted: &str) -> String {
+    let place = frame.location.as_ref();
+    match wanted {
+        "file" => place.map_or(String::new(), |place| place.script.clone()),
+        "posn" => place.map_or(String::new(), |place| {
+            format!("line {}, column {}", place.line, place.column)
+        }),
+        "this" => frame
+            .receiver
+            .map_or(String::new(), |value| v8.brief(value)),
+        other => match other
+            .strip_prefix("arg")
+            .and_then(|number| number.parse::<usize>().ok())
+        {
+            Some(number) => number
+                .checked_sub(1)
+                .and_then(|index| frame.arguments.get(index))
+                .map_or(String::new(), |value| v8.brief(*value)),
+            None => frame.name.clone(),
+        },
+    }
+}
+
+fn frame_json(v8: &V8, frame: &Frame) -> Json {
+    let tier = match frame.kind {
+        FrameKind::Js(tier) => Some(tier.name()),
+        _ => None,
+    };
+    let value = |value: stillcore_v8::Tagged| json!({ "value": v8.brief(value), "address": value.is_pointer().then(|| hex(value.0)) });
+    json!({
+        "kind": frame.kind.name(),
+        "tier": tier,
+        "name": frame.name,
+        "script": frame.location.as_ref().map(|place| &place.script),
+        "line": frame.location.as_ref().map(|place| place.line),
+        "column": frame.location.as_ref().map(|place| place.column),
+        "pc": hex(frame.pc),
+        "fp": hex(frame.fp),
+        "function": frame.function.map(|function| hex(function.0)),
+        "this": frame.receiver.map(value),
+        "arguments": frame.arguments.iter().map(|argument| value(*argument)).collect::<Vec<_>>(),
+        "inlined": frame.inlined,
+        "constructor": frame.constructor,
+        "internal": frame.internal,
+        "trust": frame.trust,
+    })
+}
+
+fn jsframe(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let wanted = address(get(matches, "addr").unwrap_or_default())?;
+    let context = matches.get_one::<usize>("lines").copied().unwrap_or(2);
+    let mut answer = Answer::default();
+    let mut found = Vec::new();
+    for stack in stacks(autopsy, Some("all"))? {
+        for frame in stack.frames.iter().filter(|frame| frame.fp == wanted) {
+            if get(matches, "function").is_some_and(|name| frame.name != name) {
+                continue;
+            }
+            match get(matches, "property") {
+                Some(wanted) => answer.lines.push(property(&autopsy.v8, frame, wanted)),
+                None => show(
+                    &autopsy.v8,
+                    frame,
+                    matches.get_flag("all"),
+                    Some(context),
+                    &mut answer.lines,
+                ),
+            }
+            found.push(frame_json(&autopsy.v8, frame));
+        }
+    }
+    if found.is_empty() {
+        anyhow::bail!("no frame has the frame pointer {wanted:#x} (jsstack -a prints them)");
+    }
+    answer.json = json!({ "frames": found });
+    Ok(answer)
+}

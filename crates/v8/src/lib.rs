@@ -1,0 +1,54 @@
+//! Understands the JavaScript inside a core of Node.js 20, 22, 24 and 26.
+//!
+//! You give a [`Target`]: memory, symbols and threads of a dumped process. You get a [`V8`]: its isolates, the pages of
+//! their heaps, every object on them as a developer would write it, the JavaScript stacks of all threads, and the graph
+//! of what holds what. Nothing here opens a file or prints.
+//!
+//! A core may come from anywhere, and may have been written in the middle of a garbage collection: every read can fail,
+//! every loop over dumped memory has a bound, chains are followed without recursion, cycles by a visited set.
+//!
+//! The layouts are rows in `constants.rs`; most are loaded from the `v8dbg_*` symbols of the binary itself.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod code;
+mod constants;
+mod error;
+mod fast;
+mod frames;
+mod function;
+mod graph;
+mod memory;
+mod node;
+mod object;
+mod pages;
+mod print;
+mod process;
+mod scope;
+mod string;
+mod tagged;
+mod target;
+mod types;
+mod v8;
+mod walk;
+
+pub use crate::code::{Place, Tier};
+pub use crate::constants::{Constants, Provenance};
+pub use crate::error::{Result, V8Error};
+pub use crate::fast::AddressMap;
+pub use crate::frames::{Frame, FrameKind, Stack};
+pub use crate::function::{Location, Script, Shared, Source};
+pub use crate::graph::{Group, HeapGraph, Object, Reference, Stop};
+pub use crate::memory::Memory;
+pub use crate::node::Wrap;
+pub use crate::object::{Elements, Property, Slot};
+pub use crate::pages::{Page, PageTable, Space};
+pub use crate::print::{Entry, PrintOptions, Value, key_text, number_text, quoted};
+pub use crate::process::CoreTarget;
+pub use crate::scope::ScopeParts;
+pub use crate::string::JsText;
+pub use crate::tagged::Tagged;
+pub use crate::target::{NativeFrame, Region, Symbol, Target, ThreadState};
+pub use crate::types::{Kind, Types};
+pub use crate::v8::{Isolate, MapInfo, Options, V8, Version};
+pub use crate::walk::{Found, Gaps, MapCache};
