@@ -53,17 +53,13 @@ enum Version {
 impl Groups {
     /// The groups of this process; none where the memory controller is not mounted.
     pub fn of_this_process() -> Groups {
-        // Where the controllers are mounted does not change under a process, and on a host the list is long.
-        static MOUNTS: OnceLock<String> = OnceLock::new();
-        let mounts =
-            MOUNTS.get_or_init(|| fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let reserve = std::env::var(RESERVE)
             .ok()
             .and_then(|bytes| bytes.trim().parse().ok());
         Groups {
             reserve,
-            ..Groups::find(&groups, mounts)
+            ..Groups::find(&groups, mounts())
         }
     }
 
@@ -78,56 +74,12 @@ impl Groups {
 
     /// From the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
     fn find(groups: &str, mounts: &str) -> Groups {
-        let path_of = |wanted: &dyn Fn(&str, &str) -> bool| {
-            groups.lines().find_map(|line| {
-                let mut fields = line.splitn(3, ':');
-                let (id, controllers) = (fields.next()?, fields.next()?);
-                let path = fields.next()?;
-                wanted(id, controllers).then(|| path.to_owned())
-            })
-        };
-        // With both mounted (hybrid) the memory controller is where version 1 names it.
-        let v1 = path_of(&|_, controllers| controllers.split(',').any(|name| name == "memory"));
-        let (path, version) = match v1 {
-            Some(path) => (path, Version::V1),
-            None => match path_of(&|id, controllers| id == "0" && controllers.is_empty()) {
-                Some(path) => (path, Version::V2),
-                None => return Groups::default(),
-            },
-        };
-        for line in mounts.lines() {
-            let Some((fixed, rest)) = line.split_once(" - ") else {
-                continue;
-            };
-            let mut rest = rest.split(' ');
-            let (kind, options) = (rest.next().unwrap_or(""), rest.nth(1).unwrap_or(""));
-            let right = match version {
-                Version::V2 => kind == "cgroup2",
-                Version::V1 => kind == "cgroup" && options.split(',').any(|name| name == "memory"),
-            };
-            let fields: Vec<&str> = fixed.split(' ').collect();
-            let (true, Some(root), Some(point)) = (right, fields.get(3), fields.get(4)) else {
-                continue;
-            };
-            // In a container that shares the host's cgroup namespace the mount shows only a part of the tree.
-            let inside = match path.strip_prefix(root.trim_end_matches('/')) {
-                Some(inside) if inside.is_empty() || inside.starts_with('/') => inside,
-                _ => "",
-            };
-            let top = Path::new(point);
-            let own = top.join(inside.trim_start_matches('/'));
-            let folders = own
-                .ancestors()
-                .take_while(|folder| folder.starts_with(top))
-                .map(Path::to_owned)
-                .collect();
-            return Groups {
-                folders,
-                version,
-                reserve: None,
-            };
+        let (folders, version) = folders("memory", groups, mounts);
+        Groups {
+            folders,
+            version,
+            reserve: None,
         }
-        Groups::default()
     }
 
     /// What the tightest of the groups leaves now; None without a limit.
@@ -201,6 +153,68 @@ impl Groups {
             .find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok())
             .unwrap_or(0)
     }
+}
+
+/// Where this process's groups are, for one controller, innermost first. None where it is not mounted.
+pub(crate) fn folders_of_this_process(controller: &str) -> Vec<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    folders(controller, &groups, mounts()).0
+}
+
+fn mounts() -> &'static str {
+    // Where the controllers are mounted does not change under a process, and on a host the list is long.
+    static MOUNTS: OnceLock<String> = OnceLock::new();
+    MOUNTS.get_or_init(|| fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+}
+
+/// The same from the texts of `/proc/self/cgroup` and `/proc/self/mountinfo`.
+fn folders(controller: &str, groups: &str, mounts: &str) -> (Vec<PathBuf>, Version) {
+    let path_of = |wanted: &dyn Fn(&str, &str) -> bool| {
+        groups.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (id, controllers) = (fields.next()?, fields.next()?);
+            let path = fields.next()?;
+            wanted(id, controllers).then(|| path.to_owned())
+        })
+    };
+    // With both mounted (hybrid) a controller is where version 1 names it.
+    let v1 = path_of(&|_, controllers| controllers.split(',').any(|name| name == controller));
+    let (path, version) = match v1 {
+        Some(path) => (path, Version::V1),
+        None => match path_of(&|id, controllers| id == "0" && controllers.is_empty()) {
+            Some(path) => (path, Version::V2),
+            None => return (Vec::new(), Version::V2),
+        },
+    };
+    for line in mounts.lines() {
+        let Some((fixed, rest)) = line.split_once(" - ") else {
+            continue;
+        };
+        let mut rest = rest.split(' ');
+        let (kind, options) = (rest.next().unwrap_or(""), rest.nth(1).unwrap_or(""));
+        let right = match version {
+            Version::V2 => kind == "cgroup2",
+            Version::V1 => kind == "cgroup" && options.split(',').any(|name| name == controller),
+        };
+        let fields: Vec<&str> = fixed.split(' ').collect();
+        let (true, Some(root), Some(point)) = (right, fields.get(3), fields.get(4)) else {
+            continue;
+        };
+        // In a container that shares the host's cgroup namespace the mount shows only a part of the tree.
+        let inside = match path.strip_prefix(root.trim_end_matches('/')) {
+            Some(inside) if inside.is_empty() || inside.starts_with('/') => inside,
+            _ => "",
+        };
+        let top = Path::new(point);
+        let own = top.join(inside.trim_start_matches('/'));
+        let folders = own
+            .ancestors()
+            .take_while(|folder| folder.starts_with(top))
+            .map(Path::to_owned)
+            .collect();
+        return (folders, version);
+    }
+    (Vec::new(), Version::V2)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! [`begin`] may be called from any thread, any number of times.
 
 mod amend;
+mod brake;
 mod cgroup;
 mod child;
 mod copy;

@@ -3,10 +3,12 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::amend;
+use crate::brake::Brake;
 use crate::error::Failure;
 use crate::folder::{Folder, Title};
 use crate::image::{Skipped, Wanted};
@@ -230,6 +232,7 @@ pub struct Monitor {
     pub(crate) bytes: AtomicU64,
     pub(crate) total: AtomicU64,
     pub(crate) stopped: AtomicBool,
+    pub(crate) brake: Mutex<Option<Brake>>,
 }
 
 impl Monitor {
@@ -238,9 +241,18 @@ impl Monitor {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// Notes `bytes` more of progress. False: stop as soon as possible, the verdict has fallen.
+    /// Notes `bytes` more of progress. False: stop as soon as possible, the verdict has fallen. Takes a rest first
+    /// where the service lacks processor time for it.
     pub fn advance(&self, bytes: u64) -> bool {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Ok(mut brake) = self.brake.try_lock() {
+            let brake = brake.get_or_insert_with(Brake::of_this_process);
+            let rest = brake.rest(Instant::now());
+            if !rest.is_zero() && !self.stopped.load(Ordering::Relaxed) {
+                // Not a sleep: no thread of Node's makes that call.
+                std::thread::park_timeout(rest);
+            }
+        }
         !self.stopped.load(Ordering::Relaxed)
     }
 }
