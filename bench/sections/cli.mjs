@@ -18,7 +18,7 @@ const options = { maxBuffer: 1 << 28 }
 
 export async function cli({ quick, directory, log }) {
   log('building the command')
-  const stillcore = buildCommand()
+  const stillcore = process.env.STILLCORE_COMMAND ?? buildCommand()
   const megabytes = quick ? 100 : 1024
   const repeat = quick ? 3 : 7
   const rows = []

@@ -23,11 +23,12 @@ pub mod size;
 pub mod table;
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use clap::Parser;
 
 use crate::args::Cli;
-use crate::error::{DONE, USAGE, Usage, exit_code};
+use crate::error::{DONE, UNREADABLE, USAGE, Usage, exit_code};
 
 /// Runs the program with these arguments, the first of which is its name. Gives the exit code.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
@@ -44,9 +45,16 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
         output::complain(&error);
         return USAGE;
     }
-    match cmd::run(&cli) {
-        Ok(code) => code,
-        Err(error) => {
+    // A core may hold anything, and a mistake in reading it must not end in a code that is none of ours.
+    match catch_unwind(AssertUnwindSafe(|| cmd::run(&cli))) {
+        Err(_) => {
+            output::complain(
+                "this is a bug in stillcore: please report the lines above, with the command if not the core",
+            );
+            UNREADABLE
+        }
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
             let code = exit_code(&error);
             if code != DONE {
                 output::complain(&format!("{error:#}"));
