@@ -59,6 +59,8 @@ mod symbols;
 #[cfg(feature = "process")]
 mod sysroot;
 #[cfg(feature = "process")]
+mod tail_calls;
+#[cfg(feature = "process")]
 mod thread;
 #[cfg(feature = "process")]
 mod unwind;

@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use addr2line::{Context, LookupContinuation as _, LookupResult, SplitDwarfLoad};
-use gimli::{self, Dwarf, DwarfPackage, EndianArcSlice, LittleEndian, SectionId};
+use addr2line::{Context, LookupContinuation, LookupResult, SplitDwarfLoad};
+use gimli::{self, Dwarf, DwarfPackage, EndianArcSlice, LittleEndian, SectionId, UnitRef};
 
 use crate::elf_file::ElfFile;
 use crate::sysroot::{Found, Sysroot};
 
 /// Bytes of a section, shared by whoever refers to them.
-type Reader = EndianArcSlice<LittleEndian>;
+pub(crate) type Reader = EndianArcSlice<LittleEndian>;
 
 /// Most functions that are inlined into each other at one address.
 const MAX_INLINED: usize = 1024;
@@ -81,15 +81,26 @@ impl Lines {
         })
     }
 
-    /// What lies at an address of the file: innermost function first. Nothing where nothing is known.
-    pub(crate) fn at(&self, address: u64) -> Vec<Location> {
-        // A panic of another reader does not break what the context has cached.
+    /// What `look` finds in the unit of the function that holds an address of the file.
+    pub(crate) fn with_unit<T>(
+        &self,
+        address: u64,
+        look: impl FnOnce(UnitRef<'_, Reader>) -> T,
+    ) -> Option<T> {
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut result = context.find_frames(address);
+        let unit = self.finish(context.find_dwarf_and_unit(address))?;
+        Some(look(unit))
+    }
+
+    /// Goes on with a lookup, loading the files of split DWARF that it asks for.
+    fn finish<L: LookupContinuation<Buf = Reader>>(
+        &self,
+        mut result: LookupResult<L>,
+    ) -> L::Output {
         let mut loads = 0;
-        let frames = loop {
+        loop {
             match result {
-                LookupResult::Output(frames) => break frames,
+                LookupResult::Output(output) => break output,
                 LookupResult::Load { load, continuation } => {
                     loads += 1;
                     let dwo = (loads <= MAX_LOADS)
@@ -98,7 +109,14 @@ impl Lines {
                     result = continuation.resume(dwo);
                 }
             }
-        };
+        }
+    }
+
+    /// What lies at an address of the file: innermost function first. Nothing where nothing is known.
+    pub(crate) fn at(&self, address: u64) -> Vec<Location> {
+        // A panic of another reader does not break what the context has cached.
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        let frames = self.finish(context.find_frames(address));
         let Ok(mut frames) = frames else {
             return Vec::new();
         };

@@ -10,6 +10,7 @@ use crate::module::Module;
 use crate::source::Source;
 use crate::symbols::{Symbol, SymbolTable};
 use crate::sysroot::{Found, Mismatch, Sysroot, path_of};
+use crate::tail_calls::Function;
 
 /// What has been read so far.
 #[derive(Default)]
@@ -180,6 +181,15 @@ impl Module {
             .as_ref()
             .map(|lines| lines.at(address.wrapping_sub(self.bias)))
             .unwrap_or_default()
+    }
+
+    /// The function that holds an address of the process, and the calls in it.
+    pub(crate) fn function(&self, address: u64) -> Option<Function> {
+        self.lookup
+            .lines
+            .get_or_init(|| self.load_lines())
+            .as_ref()?
+            .function(address.wrapping_sub(self.bias))
     }
 
     fn load_lines(&self) -> Option<Lines> {

@@ -23,6 +23,9 @@ pub enum FrameTrust {
     Signal,
     /// By the chain of frame pointers: code without a table, such as what V8 compiles.
     FramePointer,
+    /// No register was saved for it: it left by a jump, and the debug information knows of no other way from its caller to
+    /// its callee ([`Process::with_tail_calls`]).
+    TailCall,
     /// The callee's program counter is no code at all: a call led there, and the return address is where calls leave
     /// it.
     BadCall,
@@ -38,6 +41,7 @@ impl FrameTrust {
             FrameTrust::Cfi => "cfi",
             FrameTrust::Signal => "signal",
             FrameTrust::FramePointer => "frame pointer",
+            FrameTrust::TailCall => "tail call",
             FrameTrust::BadCall => "bad call",
             FrameTrust::Scan => "scan",
         }

@@ -100,13 +100,8 @@ fn the_backtrace_reaches_the_entry_frame() {
         let theirs = gdb_frames(&node, &core, &[]);
         assert_eq!(theirs.len(), process.threads.len());
         for thread in &process.threads {
-            let theirs = theirs[&i64::from(thread.tid)]
-                .iter()
-                .map(|frame| (frame.pc, &frame.kind));
-            let theirs: Vec<u64> = theirs
-                .filter(|(_, kind)| *kind != "tail")
-                .map(|(pc, _)| pc)
-                .collect();
+            let theirs = theirs[&i64::from(thread.tid)].iter();
+            let theirs: Vec<u64> = theirs.map(|frame| frame.pc).collect();
             let ours: Vec<u64> = frames(&process, thread)
                 .iter()
                 .map(|frame| frame.pc)

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use stillcore_corefile::{CoreFile, Process, Sysroot, Thread};
+use stillcore_corefile::{CoreFile, FrameTrust, Process, Sysroot, Thread};
 
 /// A folder for one test, with what is needed to make cores in it.
 pub struct Bench {
@@ -205,7 +205,8 @@ for thread in gdb.selected_inferior().threads():
 /// Our frames in the same form: an inlined function is a frame of its own.
 pub fn frames(process: &Process, thread: &Thread) -> Vec<GdbFrame> {
     let mut all = Vec::new();
-    for frame in &process.backtrace(thread).frames {
+    let trace = process.with_tail_calls(process.backtrace(thread));
+    for frame in &trace.frames {
         let mut push = |name: Option<String>, kind: &str| {
             all.push(GdbFrame {
                 pc: frame.pc,
@@ -222,6 +223,11 @@ pub fn frames(process: &Process, thread: &Thread) -> Vec<GdbFrame> {
         if locations.iter().all(|location| location.function.is_none()) {
             let symbol = process.symbol_at(frame.lookup);
             push(symbol.map(|(_, symbol)| symbol.demangled()), "normal");
+            continue;
+        }
+        if frame.trust == FrameTrust::TailCall {
+            // gdb shows what was inlined into such a frame instead of its function.
+            push(locations[0].function.clone(), "tail");
             continue;
         }
         for location in locations {
@@ -252,10 +258,8 @@ pub fn assert_as_gdb(process: &Process, program: &Path, core: &Path, more: &[&st
     for thread in &process.threads {
         let ours = frames(process, thread);
         let theirs = &theirs[&i64::from(thread.tid)];
-        // Made up by gdb from the call sites in debug information: no register was ever saved for them.
-        let theirs: Vec<_> = theirs.iter().filter(|frame| frame.kind != "tail").collect();
         let same = ours.len() == theirs.len()
-            && ours.iter().zip(&theirs).all(|(ours, theirs)| {
+            && ours.iter().zip(theirs).all(|(ours, theirs)| {
                 ours.pc == theirs.pc
                     && ours.kind == theirs.kind
                     // gdb names no function that a signal's trampoline would be in.

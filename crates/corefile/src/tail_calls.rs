@@ -1,0 +1,269 @@
+//! Functions that left the stack by jumping to another: no register tells of them, but where the debug information lists the
+//! calls of every function, often only one way leads from the caller to the function that returns to it. gdb shows these
+//! frames too.
+
+use std::collections::HashSet;
+
+use gimli::{AttributeValue, DebuggingInformationEntry, Reader as _, UnitRef};
+
+use crate::lines::{Lines, Reader};
+use crate::unwind::{Backtrace, Frame, FrameTrust};
+use crate::{Module, Process};
+
+/// Most entries of a unit that are looked through.
+const MAX_ENTRIES: usize = 4 << 20;
+
+/// Most jumps in a row, and most functions that are looked at for one of them.
+const MAX_DEPTH: usize = 16;
+const MAX_FUNCTIONS: usize = 64;
+
+/// A function and the calls in it; addresses are those of its file.
+pub(crate) struct Function {
+    /// Where it begins.
+    start: u64,
+    calls: Vec<Call>,
+}
+
+/// A call in a function.
+#[derive(Clone)]
+struct Call {
+    /// The address behind it.
+    after: u64,
+    /// Whether it is a jump that leaves the function.
+    is_tail: bool,
+    target: Target,
+}
+
+/// What a call leads to.
+#[derive(Clone)]
+enum Target {
+    /// Known only when it runs.
+    Unknown,
+    Address(u64),
+    /// A function elsewhere: its symbol.
+    Name(Vec<u8>),
+}
+
+/// A jump on the way: its module, and the address behind it in the process.
+type Jump = (usize, u64);
+
+impl Lines {
+    /// The function that holds an address of the file, and the calls in it.
+    pub(crate) fn function(&self, address: u64) -> Option<Function> {
+        self.with_unit(address, |unit| function(unit, address))?
+    }
+}
+
+fn function(unit: UnitRef<'_, Reader>, address: u64) -> Option<Function> {
+    let mut entries = unit.entries();
+    let mut found: Option<(isize, Function)> = None;
+    for _ in 0..MAX_ENTRIES {
+        let Ok(Some(entry)) = entries.next_dfs() else {
+            break;
+        };
+        match &mut found {
+            Some((depth, _)) if entry.depth() <= *depth => break,
+            Some((_, function)) => {
+                if matches!(
+                    entry.tag(),
+                    gimli::DW_TAG_call_site | gimli::DW_TAG_GNU_call_site
+                ) {
+                    function.calls.extend(call(unit, entry));
+                }
+            }
+            None if entry.tag() == gimli::DW_TAG_subprogram => {
+                if let Some(start) = start_if_inside(unit, entry, address) {
+                    let calls = Vec::new();
+                    found = Some((entry.depth(), Function { start, calls }));
+                }
+            }
+            None => {}
+        }
+    }
+    found.map(|(_, function)| function)
+}
+
+/// The start of a function that holds an address.
+fn start_if_inside(
+    unit: UnitRef<'_, Reader>,
+    entry: &DebuggingInformationEntry<Reader>,
+    address: u64,
+) -> Option<u64> {
+    /// A function has two parts, the usual and the cold one.
+    const MAX_RANGES: usize = 64;
+    let mut ranges = unit.die_ranges(entry).ok()?;
+    let mut start = None;
+    let mut inside = false;
+    for _ in 0..MAX_RANGES {
+        let Ok(Some(range)) = ranges.next() else {
+            break;
+        };
+        start.get_or_insert(range.begin);
+        inside |= (range.begin..range.end).contains(&address);
+    }
+    start.filter(|_| inside)
+}
+
+fn call(unit: UnitRef<'_, Reader>, entry: &DebuggingInformationEntry<Reader>) -> Option<Call> {
+    let after = [gimli::DW_AT_call_return_pc, gimli::DW_AT_low_pc]
+        .into_iter()
+        .find_map(|name| unit.attr_address(entry.attr_value(name)?).ok()?)?;
+    let is_tail = [gimli::DW_AT_call_tail_call, gimli::DW_AT_GNU_tail_call]
+        .into_iter()
+        .any(|name| matches!(entry.attr_value(name), Some(AttributeValue::Flag(true))));
+    let origin = [gimli::DW_AT_call_origin, gimli::DW_AT_abstract_origin]
+        .into_iter()
+        .find_map(|name| entry.attr_value(name));
+    Some(Call {
+        after,
+        is_tail,
+        target: origin
+            .and_then(|origin| target(unit, origin))
+            .unwrap_or(Target::Unknown),
+    })
+}
+
+/// What the entry says that a call refers to. Entries of other units are not followed.
+fn target(unit: UnitRef<'_, Reader>, origin: AttributeValue<Reader>) -> Option<Target> {
+    let offset = match origin {
+        AttributeValue::UnitRef(offset) => offset,
+        AttributeValue::DebugInfoRef(offset) => offset.to_unit_offset(&unit.header)?,
+        _ => return None,
+    };
+    let entry = unit.entry(offset).ok()?;
+    if let Some(start) = entry
+        .attr_value(gimli::DW_AT_low_pc)
+        .and_then(|value| unit.attr_address(value).ok()?)
+    {
+        return Some(Target::Address(start));
+    }
+    let name = [gimli::DW_AT_linkage_name, gimli::DW_AT_name]
+        .into_iter()
+        .find_map(|name| unit.attr_string(entry.attr_value(name)?).ok())?;
+    Some(Target::Name(name.to_slice().ok()?.into_owned()))
+}
+
+impl Process {
+    /// A backtrace with the functions that left by a jump to the one that the frame below them shows, where the debug
+    /// information knows of exactly one way there. It reads the debug information of all frames' modules.
+    pub fn with_tail_calls(&self, backtrace: Backtrace) -> Backtrace {
+        let Backtrace { frames, end } = backtrace;
+        let mut all: Vec<Frame> = Vec::with_capacity(frames.len());
+        for frame in frames {
+            if let Some(callee) = all.last() {
+                // Innermost first, as all frames.
+                let jumps = self.jumps(&frame, callee).unwrap_or_default();
+                for (_, after) in jumps.into_iter().rev() {
+                    let mut registers = frame.registers;
+                    registers.set_frame(after, frame.registers.sp(), frame.registers.fp());
+                    let lookup = after.saturating_sub(1);
+                    all.push(Frame {
+                        pc: after,
+                        lookup,
+                        cfa: frame.cfa,
+                        registers,
+                        trust: FrameTrust::TailCall,
+                        is_signal: false,
+                        module: self.module_index(lookup),
+                    });
+                }
+            }
+            all.push(frame);
+        }
+        Backtrace { frames: all, end }
+    }
+
+    /// The jumps that lead from the function that `caller` called to that of `callee`, in that order.
+    fn jumps(&self, caller: &Frame, callee: &Frame) -> Option<Vec<Jump>> {
+        // Only where the caller's program counter is sure to be a return address.
+        if caller.trust != FrameTrust::Cfi || callee.is_signal || caller.lookup == caller.pc {
+            return None;
+        }
+        let index = caller.module?;
+        let function = self.modules[index].function(caller.lookup)?;
+        let bias = self.modules[index].bias;
+        let called = function
+            .calls
+            .iter()
+            .find(|call| !call.is_tail && bias.wrapping_add(call.after) == caller.pc)?;
+        let called = self.resolve(index, &called.target)?;
+        let goal = self.start_of(callee)?;
+        if called == goal {
+            return None;
+        }
+        let mut search = Search {
+            process: self,
+            goal,
+            path: Vec::new(),
+            seen: HashSet::new(),
+            ways: Vec::new(),
+        };
+        search.from(called);
+        match &mut search.ways[..] {
+            [only] => Some(std::mem::take(only)),
+            _ => None,
+        }
+    }
+
+    fn start_of(&self, frame: &Frame) -> Option<u64> {
+        let module = &self.modules[frame.module?];
+        match module.function(frame.lookup) {
+            Some(function) => Some(module.bias.wrapping_add(function.start)),
+            None => Some(module.symbol_at(frame.lookup)?.address),
+        }
+    }
+
+    /// The address in the process that a call of a module leads to.
+    fn resolve(&self, index: usize, target: &Target) -> Option<u64> {
+        let module: &Module = &self.modules[index];
+        match target {
+            Target::Unknown => None,
+            Target::Address(address) => Some(module.bias.wrapping_add(*address)),
+            Target::Name(name) => {
+                let name = std::str::from_utf8(name).ok()?;
+                let symbol = module.symbol(name).or_else(|| self.symbol(name))?;
+                Some(symbol.address)
+            }
+        }
+    }
+}
+
+/// The search for ways from a function to another by jumps.
+struct Search<'a> {
+    process: &'a Process,
+    goal: u64,
+    path: Vec<Jump>,
+    seen: HashSet<u64>,
+    ways: Vec<Vec<Jump>>,
+}
+
+impl Search<'_> {
+    fn from(&mut self, start: u64) {
+        if self.path.len() >= MAX_DEPTH
+            || self.seen.len() >= MAX_FUNCTIONS
+            || !self.seen.insert(start)
+        {
+            return;
+        }
+        let Some(index) = self.process.module_index(start) else {
+            return;
+        };
+        let module = &self.process.modules[index];
+        let Some(function) = module.function(start) else {
+            return;
+        };
+        for call in function.calls.iter().filter(|call| call.is_tail) {
+            let Some(target) = self.process.resolve(index, &call.target) else {
+                continue;
+            };
+            self.path
+                .push((index, module.bias.wrapping_add(call.after)));
+            if target == self.goal {
+                self.ways.push(self.path.clone());
+            } else {
+                self.from(target);
+            }
+            self.path.pop();
+        }
+    }
+}
