@@ -162,7 +162,7 @@ export interface Frame extends Place {
   /** The upper end of its part of the stack. */
   cfa: Address | null
   /** How it was found, the surest first. */
-  how: 'registers' | 'signal' | 'cfi' | 'fp' | 'bad call' | 'scan'
+  how: 'registers' | 'signal' | 'cfi' | 'tail call' | 'fp' | 'bad call' | 'scan'
   /** The kernel's way back out of a signal handler. */
   isSignal: boolean
 }

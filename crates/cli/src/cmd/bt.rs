@@ -82,7 +82,8 @@ pub struct Line {
     pub pc: Address,
     /// The upper end of its part of the stack, where it is known.
     pub cfa: Option<Address>,
-    /// How it was found: `registers`, `cfi`, `signal`, `fp`, `bad call`, `scan`.
+    /// How it was found: `registers`, `cfi`, `signal`, `tail call` (it left by a jump; the debug information knows of no
+    /// other way), `fp`, `bad call`, `scan`.
     pub how: &'static str,
     /// What is at `pc`.
     #[serde(flatten)]
@@ -112,7 +113,7 @@ impl Bt {
             .filter(|(_, thread)| wanted(thread))
             .map(|(index, thread)| {
                 let died = index == 0 && has_died(process);
-                let backtrace = process.backtrace(thread);
+                let backtrace = process.with_tail_calls(process.backtrace(thread));
                 let most = self.frames.map_or(usize::MAX, |limit| limit as usize);
                 let cut = backtrace.frames.len() > most;
                 let frames = backtrace.frames.iter().enumerate().take(most);
@@ -150,12 +151,21 @@ fn lines(process: &Process, number: usize, frame: &Frame) -> Vec<Line> {
     let how = match frame.trust {
         FrameTrust::Context => "registers",
         FrameTrust::Cfi => "cfi",
+        FrameTrust::TailCall => "tail call",
         FrameTrust::BadCall => "bad call",
         FrameTrust::Signal => "signal",
         FrameTrust::FramePointer => "fp",
         FrameTrust::Scan => "scan",
     };
-    Place::all(process, frame.lookup, frame.pc)
+    let mut places = Place::all(process, frame.lookup, frame.pc);
+    if frame.trust == FrameTrust::TailCall {
+        // As gdb: one line, for what was inlined there.
+        places.truncate(1);
+        if let Some(only) = places.first_mut() {
+            only.inlined = false;
+        }
+    }
+    places
         .into_iter()
         .map(|place| Line {
             frame: number,
