@@ -528,7 +528,11 @@ impl<'a> Opener<'a> {
             let node = match entry.kind {
                 EntryKind::Folder => Node::Folder,
                 EntryKind::Symlink(target) => Node::Symlink(target),
-                EntryKind::HardLink(_) | EntryKind::Other(_) => continue,
+                EntryKind::HardLink(_) => continue,
+                EntryKind::Other(what) => {
+                    self.passed_over(&path, what);
+                    continue;
+                }
                 EntryKind::File => {
                     let (unpacker, zip) = (self.unpacker.clone(), zip.clone());
                     let same = zip.clone();
@@ -631,6 +635,7 @@ fn is_core(source: &dyn Source) -> bool {
 /// The one core of an archive, or else the one thing in it that has a core or an archive in it.
 fn find_core(files: &Files) -> Result<Vec<u8>, OpenError> {
     let (mut cores, mut packed) = (Vec::new(), Vec::new());
+    let mut trouble = None;
     for (path, node) in files.nodes() {
         // Less is no core, nor one that is compressed.
         let Node::File {
@@ -639,7 +644,16 @@ fn find_core(files: &Files) -> Result<Vec<u8>, OpenError> {
         else {
             continue;
         };
-        match Format::of(&head(HEAD as u64)?) {
+        let head_bytes = match head(HEAD as u64) {
+            Ok(bytes) => bytes,
+            Err(error @ OpenError::Io(_)) => return Err(error),
+            // Another file that cannot be read is no reason not to read the core.
+            Err(error) => {
+                trouble.get_or_insert(error);
+                continue;
+            }
+        };
+        match Format::of(&head_bytes) {
             Ok(Format::Core | Format::KernelDump) => cores.push(path),
             Ok(format) if holds_core(format, head) => packed.push(path),
             Ok(_) | Err(OpenError::Unknown(_) | OpenError::Unsupported(_)) => {}
@@ -651,7 +665,7 @@ fn find_core(files: &Files) -> Result<Vec<u8>, OpenError> {
         false => cores,
     };
     match found.as_slice() {
-        [] => Err(OpenError::NoCore),
+        [] => Err(trouble.unwrap_or(OpenError::NoCore)),
         [one] => Ok((*one).clone()),
         several => {
             let some = several.iter().take(10).map(|path| printable(path));

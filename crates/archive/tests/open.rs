@@ -407,6 +407,38 @@ fn what_is_no_core_is_told_from_what_is_damaged() {
     );
 }
 
+#[test]
+fn a_file_that_cannot_be_read_does_not_hide_the_core() {
+    let place = Place::new();
+    let core = core_bytes(SIZE);
+    place.write("core", &core);
+    let script = "import zipfile\n\
+        z = zipfile.ZipFile('x.zip', 'w')\n\
+        z.write('core', compress_type=zipfile.ZIP_DEFLATED)\n\
+        z.writestr('a log', b'x' * 5000, zipfile.ZIP_LZMA)\n\
+        z.close()\n\
+        z = zipfile.ZipFile('y.zip', 'w')\n\
+        z.write('core', compress_type=zipfile.ZIP_LZMA)\n\
+        z.close()\n";
+    if !run_in(place.folder.path(), "python3", &["-c", script]) {
+        return;
+    }
+    holds(&open(&place.path("x.zip"), &place.options).unwrap(), &core);
+    let error = open(&place.path("y.zip"), &place.options).unwrap_err();
+    assert!(matches!(error, OpenError::Unsupported(_)), "{error}");
+    // One that was written to a pipe says the sizes behind the content.
+    if run_in(
+        place.folder.path(),
+        "sh",
+        &["-c", "zip -q - core | cat > piped.zip"],
+    ) {
+        holds(
+            &open(&place.path("piped.zip"), &place.options).unwrap(),
+            &core,
+        );
+    }
+}
+
 /// Bytes that end a hundred times deeper than they look.
 fn nested(mut bytes: Vec<u8>, times: usize) -> Vec<u8> {
     for _ in 0..times {

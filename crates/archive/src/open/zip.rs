@@ -4,8 +4,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use stillcore_corefile::Source;
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::error::OpenError;
 use super::limits::Limits;
@@ -81,6 +81,12 @@ impl Zip {
     /// The content as a stream, whose end is an error when length or checksum are wrong.
     pub(crate) fn read(&mut self, number: usize) -> Result<impl Read + '_, OpenError> {
         let file = self.archive.by_index(number).map_err(zip_error)?;
+        let method = file.compression();
+        if ![CompressionMethod::Stored, CompressionMethod::Deflated].contains(&method) {
+            return Err(OpenError::Unsupported(format!(
+                "an entry of the zip archive is compressed by a method other than deflate: {method:?}"
+            )));
+        }
         let left = file.size();
         Ok(Exact { file, left })
     }
@@ -88,7 +94,7 @@ impl Zip {
     /// Where the content lies, if it is not compressed.
     pub(crate) fn stored(&mut self, number: usize) -> Result<Option<Stretch>, OpenError> {
         let file = self.archive.by_index_raw(number).map_err(zip_error)?;
-        if file.compression() != zip::CompressionMethod::Stored || file.encrypted() {
+        if file.compression() != CompressionMethod::Stored || file.encrypted() {
             return Ok(None);
         }
         let start = file.data_start();
@@ -143,9 +149,6 @@ pub(crate) fn zip_error(error: ZipError) -> OpenError {
     match error {
         ZipError::Io(error) => error.into(),
         ZipError::UnsupportedArchive(what) => OpenError::Unsupported(what.to_owned()),
-        ZipError::CompressionMethodNotSupported(method) => OpenError::Unsupported(format!(
-            "an entry of the zip archive is compressed by method {method}"
-        )),
         error => OpenError::damaged(error.to_string()),
     }
 }
