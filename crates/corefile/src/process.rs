@@ -1,5 +1,6 @@
 //! A dumped process: memory, modules and threads of a core, with the files that belong to it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::about::{About, Signal};
@@ -178,14 +179,16 @@ impl Process {
 }
 
 fn name_threads(about: &About, threads: &mut [Thread]) {
+    let noted: HashMap<i64, &str> = about
+        .capture
+        .iter()
+        .flat_map(|capture| &capture.threads)
+        .map(|(tid, name)| (*tid, name.as_str()))
+        .collect();
     for thread in threads {
-        let noted = about.capture.as_ref().and_then(|capture| {
-            let (_, name) = capture
-                .threads
-                .iter()
-                .find(|(tid, _)| *tid == i64::from(thread.tid))?;
-            Some(name.clone().into_bytes())
-        });
+        let noted = noted
+            .get(&i64::from(thread.tid))
+            .map(|name| name.as_bytes().to_vec());
         // The kernel writes the name of the group's leader, which is the thread with the process's id.
         let leader = || {
             (about.pid == Some(thread.tid) && !about.name.is_empty()).then(|| about.name.clone())

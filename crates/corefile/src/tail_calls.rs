@@ -2,7 +2,7 @@
 //! calls of every function, often only one way leads from the caller to the function that returns to it. gdb shows these
 //! frames too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use gimli::{AttributeValue, DebuggingInformationEntry, Reader as _, UnitRef};
 
@@ -149,11 +149,15 @@ impl Process {
     pub fn with_tail_calls(&self, backtrace: Backtrace) -> Backtrace {
         let Backtrace { frames, end } = backtrace;
         let mut all: Vec<Frame> = Vec::with_capacity(frames.len());
+        // A recursion asks for the same again and again.
+        let mut known: HashMap<(u64, u64), Vec<Jump>> = HashMap::new();
         for frame in frames {
             if let Some(callee) = all.last() {
                 // Innermost first, as all frames.
-                let jumps = self.jumps(&frame, callee).unwrap_or_default();
-                for (_, after) in jumps.into_iter().rev() {
+                let jumps = known
+                    .entry((frame.pc, callee.lookup))
+                    .or_insert_with(|| self.jumps(&frame, callee).unwrap_or_default());
+                for &(_, after) in jumps.iter().rev() {
                     let mut registers = frame.registers;
                     registers.set_frame(after, frame.registers.sp(), frame.registers.fp());
                     let lookup = after.saturating_sub(1);

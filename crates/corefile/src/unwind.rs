@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use crate::cfi::NoCaller;
 use crate::{Arch, Process, Registers, Thread};
 
-/// Most frames of one thread.
-const MAX_FRAMES: usize = 10_000;
+/// Most frames of one thread: endless recursion fills a stack of 8 MiB with 180,000.
+const MAX_FRAMES: usize = 1 << 18;
 
 /// How many words of the stack are looked at for one frame, and for one thread.
 const MAX_SCAN: u64 = 1024;

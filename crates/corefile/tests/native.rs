@@ -319,3 +319,67 @@ fn who_died_and_of_what() {
     );
     assert!(about.capture.is_none() && about.unreadable.is_empty());
 }
+
+#[test]
+fn an_endless_recursion() {
+    let Some(bench) = Bench::new() else { return };
+    bench.compile(
+        "program",
+        "static volatile int one = 1;\n\
+         static long __attribute__((noinline)) again(long n) { return one ? again(n + 1) + 1 : n; }\n\
+         int main(void) { return (int)again(0); }\n",
+        &["-g", "-O1", "-fno-optimize-sibling-calls"],
+    );
+    // 16 bytes a frame.
+    bench.write("run", "ulimit -s 1024; exec ./program");
+    let Some(core) = bench.die("sh ./run") else {
+        return;
+    };
+    let process = open(&core);
+    let trace = process.backtrace(&process.threads[0]);
+    assert_eq!(trace.end, End::Outermost);
+    assert!(trace.frames.len() > 20_000, "{}", trace.frames.len());
+    let with = process.with_tail_calls(trace.clone());
+    assert_eq!(with.frames.len(), trace.frames.len());
+    assert!(process.main_frame(&trace).is_some());
+}
+
+/// The text of a file that is gone is in gcore's core: its unwind table is read there.
+#[test]
+fn a_program_that_is_gone_in_a_core_by_gcore() {
+    if !has("gcore") && !has("gdb") {
+        return skipped("there is no gcore");
+    }
+    let Some(bench) = Bench::new() else { return };
+    let source = "#include <unistd.h>\nstatic void __attribute__((noinline)) sleeps(int n) { for (;;) { pause(); n++; } }\n\
+        static void __attribute__((noinline)) outer(int n) { sleeps(n); pause(); }\n\
+        int main(int argc, char **argv) { unlink(argv[0]); outer(argc); return 0; }\n";
+    let program = bench.compile("program", source, &["-O2"]);
+    let mut child = Command::new(&program).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let pid = child.id().to_string();
+    let made = Command::new("gcore")
+        .args(["-o", "core", &pid])
+        .current_dir(bench.path())
+        .output();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let core = bench.path().join(format!("core.{pid}"));
+    if !core.exists() {
+        return skipped(&format!("gcore made none: {made:?}"));
+    }
+    let process = open(&core);
+    let module = process.executable().unwrap();
+    assert!(module.deleted && module.file.is_none());
+    let share = process.memory.share(&module.range);
+    if share.missing > 0 {
+        return skipped("this gdb leaves the text of deleted files out");
+    }
+    let trace = process.backtrace(&process.threads[0]);
+    assert_eq!(trace.end, End::Outermost);
+    let trusts: Vec<_> = trace.frames.iter().map(|frame| frame.trust).collect();
+    assert!(
+        trusts[1..].iter().all(|trust| *trust == FrameTrust::Cfi),
+        "{trusts:?}"
+    );
+}
