@@ -19,10 +19,14 @@ pub(crate) struct ScriptPlan {
     core: Vec<u8>,
     /// The executable, where it is in the archive.
     pub(crate) executable: Option<Vec<u8>>,
+    /// What gdb takes for it instead.
+    pub(crate) gdb_executable: Option<Vec<u8>>,
     /// Where libraries are looked for that do not lie where their recorded path says.
     folders: Vec<Vec<u8>>,
     /// Where gdb looks for debug files besides `usr/lib/debug`.
     debug_folders: Vec<Vec<u8>>,
+    /// Where lldb looks for packages of split DWARF besides.
+    package_folders: Vec<Vec<u8>>,
     /// Libraries that would not be found by name, and what to add to their addresses.
     placed: Vec<(Vec<u8>, u64)>,
 }
@@ -52,6 +56,14 @@ impl ScriptPlan {
     pub(crate) fn search_debug(&mut self, folder: &[u8]) {
         if !folder.contains(&b':') && !self.debug_folders.iter().any(|known| known == folder) {
             self.debug_folders.push(folder.to_vec());
+        }
+    }
+
+    /// lldb looks for packages of split DWARF (`.dwp`) in this folder too.
+    #[cfg(feature = "package")]
+    pub(crate) fn search_packages(&mut self, folder: &[u8]) {
+        if !self.package_folders.iter().any(|known| known == folder) {
+            self.package_folders.push(folder.to_vec());
         }
     }
 
@@ -88,7 +100,7 @@ esac
         text.extend_from_slice(b"set -- -c \"$here/\"");
         text.extend_from_slice(&quoted(&self.core));
         text.extend_from_slice(b" \"$@\"\n");
-        if let Some(executable) = &self.executable {
+        if let Some(executable) = self.gdb_executable.as_ref().or(self.executable.as_ref()) {
             text.extend_from_slice(b"set -- -se \"$here/\"");
             text.extend_from_slice(&quoted(executable));
             text.extend_from_slice(b" \"$@\"\n");
@@ -119,6 +131,13 @@ esac
             text.extend_from_slice(b"set -- --file \"$here/\"");
             text.extend_from_slice(&quoted(executable));
             text.extend_from_slice(b" \"$@\"\n");
+        }
+        for folder in self.package_folders.iter().rev() {
+            text.extend_from_slice(
+                b"set -- -O \"settings append target.debug-file-search-paths \\\"$here/\"",
+            );
+            text.extend_from_slice(&quoted(&escaped(folder)));
+            text.extend_from_slice(b"'\"' \"$@\"\n");
         }
         for folder in self.folders.iter().rev() {
             text.extend_from_slice(

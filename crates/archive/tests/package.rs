@@ -427,22 +427,33 @@ fn split_debug_information() {
     if !can(&["gcc"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    // Named as `make` does it: the compiler records a plain name and its folder.
-    fs::write(folder.path().join("app.c"), format!("{BODY}{PROGRAM}")).unwrap();
-    run(Command::new("gcc")
-        .args(["-g", "-gsplit-dwarf", "-o", "app", "app.c"])
-        .current_dir(folder.path()));
-    let program = folder.path().join("app");
-    both_ways(folder.path(), &program, |core| {
-        let packaged = check(core, &Sysroot::host(), true);
-        let kinds = packaged
-            .manifest
-            .files
-            .iter()
-            .map(|file| file.kind.as_deref());
-        assert_eq!(kinds.filter(|kind| *kind == Some("dwo")).count(), 1);
-    });
+    // Named as `make` does it, where the compiler records a plain name and its folder; and by absolute paths.
+    for absolute in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| match absolute {
+            true => folder.path().join(name),
+            false => name.into(),
+        };
+        fs::write(folder.path().join("app.c"), format!("{BODY}{PROGRAM}")).unwrap();
+        run(Command::new("gcc")
+            .args(["-g", "-gsplit-dwarf", "-o"])
+            .args([name("app"), name("app.c")])
+            .current_dir(folder.path()));
+        let program = folder.path().join("app");
+        both_ways(folder.path(), &program, |core| {
+            let packaged = check(core, &Sysroot::host(), true);
+            for kind in ["dwo", "dwp"] {
+                let kinds = packaged.manifest.files.iter();
+                let kinds = kinds.filter(|file| file.kind.as_deref() == Some(kind));
+                assert_eq!(kinds.filter(|file| file.included).count(), 1, "{kind}");
+            }
+            let said = packaged
+                .notes
+                .iter()
+                .any(|note| note.contains("split DWARF"));
+            assert!(!said, "{:?}", packaged.notes);
+        });
+    }
 }
 
 #[test]

@@ -311,6 +311,7 @@ fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Fou
         }
     };
     let mut chosen = Vec::new();
+    let mut unchecked = 0;
     for module in &loaded {
         let Some(files) = available.get(&module.name) else {
             tree.note(format!("the module {} was not found", module.name));
@@ -322,10 +323,15 @@ fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Fou
             });
             continue;
         };
-        match files.iter().find(|file| matches(module, file)) {
-            Some(file) => chosen.push(file.clone()),
-            None if job.files.force => chosen.push(files[0].clone()),
-            None => {
+        let best = files.iter().map(|file| (compare(module, file), file));
+        match best.min_by_key(|(same, _)| *same) {
+            Some((Same::Yes, file)) => chosen.push(file.clone()),
+            Some((Same::Unknown, file)) => {
+                unchecked += 1;
+                chosen.push(file.clone());
+            }
+            _ if job.files.force => chosen.push(files[0].clone()),
+            _ => {
                 let path = files[0].path.display();
                 tree.leave_out(format!(
                     "{path} is not the module {} that was loaded, and is left out: neither build-id nor srcversion is the \
@@ -344,17 +350,28 @@ fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Fou
             }
         }
     }
+    if unchecked > 0 {
+        tree.note(format!(
+            "{unchecked} modules are told by their names alone: neither build-id nor srcversion can be compared"
+        ));
+    }
     chosen
 }
 
-/// Whether a file is the module that was loaded, by build-id or `srcversion`. A packed file (`.ko.xz`) tells neither.
-fn matches(module: &LoadedModule, file: &Found) -> bool {
-    if file
-        .build_id
-        .as_deref()
-        .is_some_and(|id| module.has_build_id(id))
-    {
-        return true;
+/// Whether a file is the module that was loaded.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Same {
+    Yes,
+    /// Neither build-id nor `srcversion` is in both.
+    Unknown,
+    No,
+}
+
+/// Compares build-ids, and `srcversion`. A packed file (`.ko.xz`) tells neither.
+fn compare(module: &LoadedModule, file: &Found) -> Same {
+    let id = file.build_id.as_deref();
+    if id.is_some_and(|id| module.has_build_id(id)) {
+        return Same::Yes;
     }
     let info = file_section(&file.source, ".modinfo");
     let version = info.as_deref().and_then(|info| {
@@ -362,8 +379,10 @@ fn matches(module: &LoadedModule, file: &Found) -> bool {
             .find_map(|line| line.strip_prefix(b"srcversion="))
     });
     match version {
-        Some(version) => module.has_source_version(version),
-        None => file.build_id.is_none(),
+        Some(version) if module.has_source_version(version) => Same::Yes,
+        Some(_) => Same::No,
+        None if id.is_some() && module.tells_build_id() => Same::No,
+        None => Same::Unknown,
     }
 }
 

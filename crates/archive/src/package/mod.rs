@@ -5,6 +5,7 @@
 //! debuggers look for them: below `usr/lib/debug/.build-id`.
 
 mod debug;
+mod dwp;
 mod kernel;
 mod links;
 mod output;

@@ -27,6 +27,9 @@ const HEAD: usize = 1024;
 /// Most modules that a kernel is believed to have.
 const MAX_MODULES: usize = 1 << 14;
 
+/// Most memory of a module that is searched for its notes.
+const MAX_MODULE_SIZE: u64 = 32 << 20;
+
 /// Longest string that a pointer in `struct module` may lead to.
 const MAX_STRING: usize = 64;
 
@@ -39,15 +42,24 @@ pub struct LoadedModule {
     head: Vec<u8>,
     /// The strings that pointers in there lead to.
     strings: Vec<Vec<u8>>,
+    /// The build-ids in its notes, which lie in its memory with it.
+    notes: Vec<Vec<u8>>,
 }
 
 impl LoadedModule {
     /// Whether it was loaded from the file with this build-id.
     pub fn has_build_id(&self, id: &[u8]) -> bool {
-        id.len() >= 8
-            && self.head[NAME + NAME_LENGTH..]
+        let in_head = || {
+            self.head[NAME + NAME_LENGTH..]
                 .windows(id.len())
                 .any(|window| window == id)
+        };
+        id.len() >= 8 && (self.notes.iter().any(|its| its == id) || in_head())
+    }
+
+    /// Whether its own build-id is known.
+    pub fn tells_build_id(&self) -> bool {
+        !self.notes.is_empty()
     }
 
     /// Whether it was loaded from the file with this source version (`modinfo -F srcversion`).
@@ -100,12 +112,46 @@ impl KernelDump {
             .filter(|&word| word >= 1 << 63)
             .filter_map(|pointer| tables.string(self, pointer))
             .collect();
+        let notes = notes(tables, self, address, &head);
         Ok(LoadedModule {
+            notes,
             name: String::from_utf8_lossy(name).replace('-', "_"),
             head,
             strings,
         })
     }
+}
+
+/// The build-ids in the notes of a module: they lie between the beginning of its memory, which a pointer in `struct module`
+/// leads to, and the structure.
+fn notes(tables: &Tables, dump: &KernelDump, address: u64, head: &[u8]) -> Vec<Vec<u8>> {
+    // Lengths of name and content, and the type, of such a note: `struct elf64_note`.
+    const NOTE: [u8; 16] = *b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
+    let base = head[NAME + NAME_LENGTH..]
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(std::array::from_fn(|at| word[at])))
+        .filter(|word| word % 4096 == 0 && *word <= address && address - *word <= MAX_MODULE_SIZE)
+        .min();
+    let Some(base) = base else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut bytes = vec![0; 4096 + 36];
+    let mut page = base;
+    while page <= address {
+        // Some of the next page, for a note that reaches into it.
+        let got = tables.read_some(dump, page, &mut bytes);
+        let read = &bytes[..got];
+        for at in memchr::memmem::find_iter(read, &NOTE) {
+            if at < 4096
+                && let Some(id) = read.get(at + 16..at + 36)
+            {
+                found.push(id.to_vec());
+            }
+        }
+        page += 4096;
+    }
+    found
 }
 
 /// The page tables of the kernel.
