@@ -56,6 +56,11 @@ impl ElfFile {
         Ok(ElfFile { source, sections })
     }
 
+    /// The file's bytes.
+    pub(crate) fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
     /// The header of the first section with this name that has bytes in the file.
     pub(crate) fn section(&self, name: &str) -> Option<&SectionHeader> {
         self.sections

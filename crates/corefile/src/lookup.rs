@@ -23,7 +23,8 @@ pub(crate) struct Lookup {
     debug_elf: OnceLock<Option<ElfFile>>,
     alternate: OnceLock<(Option<Found>, Vec<Mismatch>)>,
     package: OnceLock<Option<Found>>,
-    tables: OnceLock<Vec<SymbolTable>>,
+    full: OnceLock<Option<SymbolTable>>,
+    dynamic: OnceLock<Option<SymbolTable>>,
     lines: OnceLock<Option<Lines>>,
     cfi: OnceLock<Cfi>,
 }
@@ -133,41 +134,45 @@ impl Module {
             .as_ref()
     }
 
-    /// Its tables of symbols, the fullest first.
-    fn tables(&self) -> &[SymbolTable] {
-        self.lookup.tables.get_or_init(|| {
+    /// The table of all its symbols: its own, that of its debug file, or the small one that is packed into it.
+    fn full(&self) -> Option<&SymbolTable> {
+        let table = self.lookup.full.get_or_init(|| {
             let own = self.elf();
-            let full = own.and_then(|file| SymbolTable::of(file, false, self.bias));
-            let full = full.or_else(|| {
-                self.debug_elf()
-                    .and_then(|file| SymbolTable::of(file, false, self.bias))
-            });
-            let full = full.or_else(|| {
-                let mini = own?.mini_debug()?;
-                SymbolTable::of(&mini, false, self.bias)
-            });
-            let dynamic = own.and_then(|file| SymbolTable::of(file, true, self.bias));
-            full.into_iter().chain(dynamic).collect()
-        })
+            own.and_then(|file| SymbolTable::of(file, false, self.bias))
+                .or_else(|| SymbolTable::of(self.debug_elf()?, false, self.bias))
+                .or_else(|| SymbolTable::of(&own?.mini_debug()?, false, self.bias))
+        });
+        table.as_ref()
+    }
+
+    /// The table for the dynamic linker. The small table packed into a file leaves out what is in this one.
+    fn dynamic(&self) -> Option<&SymbolTable> {
+        let table = self.lookup.dynamic.get_or_init(|| {
+            self.elf()
+                .and_then(|file| SymbolTable::of(file, true, self.bias))
+        });
+        table.as_ref()
     }
 
     /// The symbol of the code at an address of the process.
     pub fn symbol_at(&self, address: u64) -> Option<Symbol> {
-        self.tables().iter().find_map(|table| table.at(address))
+        self.full()
+            .and_then(|table| table.at(address))
+            .or_else(|| self.dynamic()?.at(address))
     }
 
     /// The symbol with this name, as it stands in the file: mangled.
     pub fn symbol(&self, name: &str) -> Option<Symbol> {
-        self.tables()
-            .iter()
-            .rev()
-            .find_map(|table| table.named(name.as_bytes()))
+        self.dynamic()
+            .and_then(|table| table.named(name.as_bytes()))
+            .or_else(|| self.full()?.named(name.as_bytes()))
     }
 
     /// All symbols whose name is wanted, such as those with one prefix. Some may come twice.
     pub fn symbols(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Symbol> {
-        self.tables()
-            .iter()
+        [self.full(), self.dynamic()]
+            .into_iter()
+            .flatten()
             .flat_map(|table| table.filter(&wanted))
             .collect()
     }

@@ -1,10 +1,13 @@
 //! Names of addresses, and addresses of names.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
 
 use crate::elf_file::{ElfFile, text};
+use crate::source::{Source, read_vec};
 use crate::words::{word16, word32, word64};
 
 /// Size of an `Elf64_Sym`: name (4), type and binding (1), other (1), section (2), value (8), size (8).
@@ -12,6 +15,9 @@ const ENTRY: usize = 24;
 
 /// Most symbols of a table.
 const MAX_SYMBOLS: usize = 64 << 20;
+
+/// Longest name; those of C++ templates have thousands of characters.
+const MAX_NAME: usize = 1 << 20;
 
 /// Most symbols that are looked at for one address.
 const MAX_STEPS: usize = 4096;
@@ -73,12 +79,49 @@ pub fn demangle(name: &[u8]) -> String {
 /// A table of symbols as it stands in a file. Indexes over it are made when they are first needed.
 pub(crate) struct SymbolTable {
     entries: Vec<u8>,
-    names: Vec<u8>,
+    names: Names,
     bias: u64,
     /// Those that may be code, by address.
     code: OnceLock<Vec<u32>>,
     /// Those with a name, by its hash.
     hashes: OnceLock<Vec<(u32, u32)>>,
+}
+
+/// The names of a table. Those of a large program take ten megabytes: a backtrace needs a few of them, and reads those.
+struct Names {
+    source: Arc<dyn Source>,
+    range: Range<u64>,
+    all: OnceLock<Vec<u8>>,
+}
+
+impl Names {
+    /// All of them.
+    fn all(&self) -> &[u8] {
+        self.all.get_or_init(|| {
+            let size = self.range.end.saturating_sub(self.range.start);
+            read_vec(&*self.source, self.range.start, size).unwrap_or_default()
+        })
+    }
+
+    /// The name that begins there; nothing where it cannot be read.
+    fn at(&self, offset: u32) -> Cow<'_, [u8]> {
+        if let Some(all) = self.all.get() {
+            return Cow::Borrowed(text(all, offset as usize));
+        }
+        let mut name = Vec::new();
+        let mut at = self.range.start.saturating_add(u64::from(offset));
+        while at < self.range.end && name.len() < MAX_NAME {
+            let part = read_vec(&*self.source, at, (self.range.end - at).min(256));
+            let part = part.unwrap_or_default();
+            let end = memchr::memchr(0, &part);
+            name.extend_from_slice(&part[..end.unwrap_or(part.len())]);
+            if end.is_some() || part.is_empty() {
+                break;
+            }
+            at += part.len() as u64;
+        }
+        Cow::Owned(name)
+    }
 }
 
 /// The fields of an entry that matter.
@@ -96,20 +139,22 @@ impl SymbolTable {
     pub(crate) fn of(file: &ElfFile, dynamic: bool, bias: u64) -> Option<SymbolTable> {
         let header = file.section_of_type(if dynamic { SHT_DYNSYM } else { SHT_SYMTAB })?;
         let names = file.section_at(header.sh_link as usize)?;
-        let table = SymbolTable::new(file.data(header).ok()?, file.data(names).ok()?, bias);
-        (!table.entries.is_empty()).then_some(table)
-    }
-
-    /// A table from its bytes and those of its names.
-    pub(crate) fn new(mut entries: Vec<u8>, names: Vec<u8>, bias: u64) -> SymbolTable {
+        let mut entries = file.data(header).ok()?;
         entries.truncate(entries.len().min(MAX_SYMBOLS * ENTRY) / ENTRY * ENTRY);
-        SymbolTable {
+        if entries.is_empty() {
+            return None;
+        }
+        Some(SymbolTable {
             entries,
-            names,
+            names: Names {
+                source: file.source().clone(),
+                range: names.sh_offset..names.sh_offset.checked_add(names.sh_size)?,
+                all: OnceLock::new(),
+            },
             bias,
             code: OnceLock::new(),
             hashes: OnceLock::new(),
-        }
+        })
     }
 
     fn entry(&self, index: u32) -> Option<Entry> {
@@ -132,8 +177,8 @@ impl SymbolTable {
         (self.entries.len() / ENTRY) as u32
     }
 
-    fn name(&self, entry: Entry) -> &[u8] {
-        text(&self.names, entry.name as usize)
+    fn name(&self, entry: Entry) -> Cow<'_, [u8]> {
+        self.names.at(entry.name)
     }
 
     fn symbol(&self, entry: Entry) -> Symbol {
@@ -145,7 +190,7 @@ impl SymbolTable {
             _ => SymbolKind::Untyped,
         };
         Symbol {
-            name: self.name(entry).to_vec(),
+            name: self.name(entry).into_owned(),
             address: match kind {
                 SymbolKind::ThreadLocal => entry.value,
                 _ => self.bias.wrapping_add(entry.value),
@@ -181,6 +226,10 @@ impl SymbolTable {
                 sized_ended |= entry.size != 0;
                 continue;
             }
+            // The marks between code and data on aarch64 ($x, $d) name nothing.
+            if matches!(self.name(entry).first(), None | Some(b'$')) {
+                continue;
+            }
             if best.is_none_or(|best| self.rank(entry) > self.rank(best)) {
                 best = Some(entry);
             }
@@ -189,7 +238,7 @@ impl SymbolTable {
     }
 
     /// Which of several names of one address is shown, as gdb chooses: one with a size, and of those the last by name.
-    fn rank(&self, entry: Entry) -> (bool, &[u8]) {
+    fn rank(&self, entry: Entry) -> (bool, Cow<'_, [u8]>) {
         (entry.size != 0, self.name(entry))
     }
 
@@ -197,10 +246,9 @@ impl SymbolTable {
         let mut code: Vec<(u64, u32)> = (0..self.count())
             .filter_map(|index| {
                 let entry = self.entry(index)?;
-                // STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC; mapping symbols of aarch64 ($x, $d) name nothing.
-                let code = matches!(entry.kind, 0 | 2 | 10) && entry.value != 0;
-                let name = self.names.get(entry.name as usize).copied().unwrap_or(0);
-                (code && name != 0 && name != b'$').then_some((entry.value, index))
+                // STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC.
+                let code = matches!(entry.kind, 0 | 2 | 10) && entry.value != 0 && entry.name != 0;
+                code.then_some((entry.value, index))
             })
             .collect();
         code.sort_unstable();
@@ -222,7 +270,7 @@ impl SymbolTable {
             };
             // STB_GLOBAL (1), STB_WEAK (2), STB_LOCAL (0): the first wins.
             let rank = |entry: Entry| entry.binding == 1;
-            if self.name(entry) == name && best.is_none_or(|best| rank(entry) && !rank(best)) {
+            if *self.name(entry) == *name && best.is_none_or(|best| rank(entry) && !rank(best)) {
                 best = Some(entry);
             }
         }
@@ -230,13 +278,14 @@ impl SymbolTable {
     }
 
     fn by_name(&self) -> Vec<(u32, u32)> {
+        self.names.all();
         let mut hashes: Vec<_> = (0..self.count())
             .filter_map(|index| {
                 let entry = self.entry(index)?;
                 let name = self.name(entry);
                 // STT_SECTION, STT_FILE
                 let named = !name.is_empty() && !matches!(entry.kind, 3 | 4);
-                named.then(|| (hash(name), index))
+                named.then(|| (hash(&name), index))
             })
             .collect();
         hashes.sort_unstable();
@@ -245,10 +294,11 @@ impl SymbolTable {
 
     /// All symbols whose name is wanted.
     pub(crate) fn filter(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Vec<Symbol> {
+        self.names.all();
         (0..self.count())
             .filter_map(|index| {
                 let entry = self.entry(index)?;
-                wanted(self.name(entry)).then(|| self.symbol(entry))
+                wanted(&self.name(entry)).then(|| self.symbol(entry))
             })
             .collect()
     }
