@@ -153,7 +153,7 @@ impl Cache {
     pub fn clear(&self) -> io::Result<Cleared> {
         let mut cleared = Cleared::default();
         for entry in self.entries()? {
-            if entry.partial && !self.is_abandoned(&entry.path) {
+            if entry.partial && !remove_abandoned(&entry.path)? {
                 cleared.busy += 1;
                 continue;
             }
@@ -234,8 +234,12 @@ impl Cache {
                 .map_err(writing())?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // It may have got its name, or have been removed, before it was locked.
-                Ok(locked) if is_at(&locked, &partial) && open_whole(&path).is_none() => {
-                    break locked;
+                Ok(locked) if is_at(&locked, &partial) => {
+                    if open_whole(&path).is_none() {
+                        break locked;
+                    }
+                    // Made anew in the moment in which the other one had got its name.
+                    let _ = std::fs::remove_file(&partial);
                 }
                 Ok(_) => {}
                 Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
@@ -253,6 +257,10 @@ impl Cache {
         if let Err(error) = result {
             let _ = std::fs::remove_file(&partial);
             return Err(error);
+        }
+        // Somebody may have removed it by hand and begun another one, which is not whole.
+        if !is_at(&locked, &partial) {
+            return Err(writing()(io::Error::other("it was replaced meanwhile")));
         }
         std::fs::rename(&partial, &path).map_err(writing())?;
         let kept = self.evict(&path).unwrap_or(true);
@@ -296,9 +304,7 @@ impl Cache {
             entries.into_iter().partition(|entry| entry.path == newest);
         for entry in own.into_iter().chain(others) {
             if entry.partial {
-                if self.is_abandoned(&entry.path) {
-                    remove(&entry.path)?;
-                }
+                remove_abandoned(&entry.path)?;
                 continue;
             }
             sum = sum.saturating_add(entry.bytes);
@@ -311,14 +317,22 @@ impl Cache {
         }
         Ok(kept)
     }
+}
 
-    /// Whether nobody works on a file that is not whole.
-    fn is_abandoned(&self, partial: &Path) -> bool {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(partial);
-        file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+/// Removes a file that is not whole and that nobody works on; `false` when somebody does. It is locked meanwhile, so that
+/// nobody begins.
+fn remove_abandoned(partial: &Path) -> io::Result<bool> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NOFOLLOW.bits())
+        .open(partial);
+    let locked = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => Flock::lock(file?, FlockArg::LockExclusiveNonblock),
+    };
+    match locked {
+        Ok(locked) if is_at(&locked, partial) => remove(partial).map(|()| true),
+        _ => Ok(false),
     }
 }
 
