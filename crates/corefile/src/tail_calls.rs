@@ -190,7 +190,8 @@ impl Process {
             .calls
             .iter()
             .find(|call| !call.is_tail && bias.wrapping_add(call.after) == caller.pc)?;
-        let called = self.resolve(index, &called.target)?;
+        let other = callee.module?;
+        let called = self.resolve(index, other, &called.target)?;
         let goal = self.start_of(callee)?;
         if called == goal {
             return None;
@@ -198,6 +199,7 @@ impl Process {
         let mut search = Search {
             process: self,
             goal,
+            other,
             path: Vec::new(),
             seen: HashSet::new(),
             ways: Vec::new(),
@@ -217,15 +219,18 @@ impl Process {
         }
     }
 
-    /// The address in the process that a call of a module leads to.
-    fn resolve(&self, index: usize, target: &Target) -> Option<u64> {
+    /// The address in the process that a call of a module leads to. A name is looked for there and in `other` only: to search
+    /// all modules for every call would read all their tables.
+    fn resolve(&self, index: usize, other: usize, target: &Target) -> Option<u64> {
         let module: &Module = &self.modules[index];
         match target {
             Target::Unknown => None,
             Target::Address(address) => Some(module.bias.wrapping_add(*address)),
             Target::Name(name) => {
                 let name = std::str::from_utf8(name).ok()?;
-                let symbol = module.symbol(name).or_else(|| self.symbol(name))?;
+                let symbol = module
+                    .symbol(name)
+                    .or_else(|| self.modules[other].symbol(name))?;
                 Some(symbol.address)
             }
         }
@@ -236,6 +241,8 @@ impl Process {
 struct Search<'a> {
     process: &'a Process,
     goal: u64,
+    /// The goal's module.
+    other: usize,
     path: Vec<Jump>,
     seen: HashSet<u64>,
     ways: Vec<Vec<Jump>>,
@@ -257,7 +264,7 @@ impl Search<'_> {
             return;
         };
         for call in function.calls.iter().filter(|call| call.is_tail) {
-            let Some(target) = self.process.resolve(index, &call.target) else {
+            let Some(target) = self.process.resolve(index, self.other, &call.target) else {
                 continue;
             };
             self.path
