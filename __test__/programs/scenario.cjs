@@ -1,7 +1,7 @@
 // Every awkward value, on a stack of known frames, with suspended async functions and a busy worker or none; then a
 // core of itself is left in the folder named by the first argument, and what this process says of itself on stdout.
 //
-//   node scenario.cjs FOLDER [abort | crash | gcore] [workers=N]
+//   node scenario.cjs FOLDER [direct | kernel | abort | wait] [workers=N]
 'use strict';
 const path = require('node:path');
 const util = require('node:util');
@@ -257,6 +257,7 @@ function main() {
   globalThis.keep = keep;
   keep.closure = makeClosure('captured string');
   const never = new Promise(() => {});
+  keep.never = never; // else all that waits for it is garbage
   keep.awaiting = [outermostAwait(never), awaitAll(never)];
   keep.interval = setInterval(function tick() {}, 1e6);
   keep.timeout = setTimeout(function later() {}, 5e5, 'argument');

@@ -132,19 +132,19 @@ impl V8 {
         Ok(out)
     }
 
-    /// libuv's side of a handle. `HandleWrap` has its state and then `uv_handle_t*` behind its list node; that one's first
+    /// libuv's side of a handle. `HandleWrap` has its `uv_handle_t*` near its list node; that one's first
     /// field points back. (`uv_handle_t`: data 0, type 16, flags 88; streams: `io_watcher.fd` 184.)
     fn uv_handle(&self, node: u64, native: u64, wrap: &mut Wrap) {
         const TYPES: [&str; 18] = [
             "unknown", "async", "check", "fs_event", "fs_poll", "handle", "idle", "pipe", "poll",
             "prepare", "process", "stream", "tcp", "timer", "tty", "udp", "signal", "file",
         ];
-        let Ok(handle) = self.memory.u64(node.wrapping_add(24)) else {
-            return;
-        };
-        if self.memory.u64(handle).ok() != Some(native) {
-            return;
-        }
+        // The state has moved before and behind the pointer in the course of time.
+        let handle = [16, 24].into_iter().find_map(|offset| {
+            let handle = self.memory.u64(node.wrapping_add(offset)).ok()?;
+            (self.memory.u64(handle).ok() == Some(native)).then_some(handle)
+        });
+        let Some(handle) = handle else { return };
         let kind = self.memory.u32(handle.wrapping_add(16)).unwrap_or(0) as usize;
         wrap.uv_type = TYPES.get(kind).copied();
         if let Ok(flags) = self.memory.u32(handle.wrapping_add(88)) {

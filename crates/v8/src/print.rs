@@ -736,7 +736,7 @@ impl Printer<'_> {
                 continue;
             }
             let content = self.slot(slot, depth);
-            let key = (!array).then(|| index.to_string());
+            let key = (!array).then(|| quoted(&index.to_string()));
             out.entries.push(Entry {
                 key,
                 map_key: None,

@@ -360,8 +360,8 @@ impl V8 {
             let target = self.memory.target();
             let start = target.symbol("v8_Default_embedded_blob_code_")?;
             let size = target.symbol("v8_Default_embedded_blob_code_size_")?;
-            // Both are variables: a pointer to the code and its length.
-            let start = self.memory.u64(start.address).ok()?;
+            // The first is the code itself, the second a variable with its length.
+            let start = start.address;
             let size = u64::from(self.memory.u32(size.address).ok()?);
             (size > 0).then_some((start, size))
         })

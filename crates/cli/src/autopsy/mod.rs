@@ -151,6 +151,19 @@ impl Autopsy {
     }
 }
 
+/// `modules --js`: the modules of JavaScript in a core, and whether something is wrong with it.
+///
+/// # Errors
+/// The core cannot be read.
+pub fn js_modules(core: &CoreArgs) -> anyhow::Result<(Answer, bool)> {
+    let autopsy = Autopsy::open(core)?;
+    let mut answer = cmd::list_modules(&autopsy)?;
+    answer
+        .notes
+        .extend(autopsy.problems.warnings.iter().cloned());
+    Ok((answer, autopsy.problems.bad))
+}
+
 /// A hexadecimal address with or without 0x.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ mod verify;
 use clap::Subcommand;
 
 use crate::args::Cli;
-use crate::autopsy::{Answer as JsAnswer, AutopsyArgs, JsCommand};
+use crate::autopsy::{Answer as JsAnswer, AutopsyArgs, JsCommand, js_modules};
 use crate::error::{BAD, DONE};
 use crate::output::{self, Answer};
 
@@ -54,6 +54,7 @@ impl Command {
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         Command::Info(info) => show(cli, info.run()?),
+        Command::Modules(modules) if modules.js => show_js(cli, js_modules(&modules.core)?),
         Command::Modules(modules) => show(cli, modules.run()?),
         Command::Threads(threads) => show(cli, threads.run()?),
         Command::Bt(bt) => show(cli, bt.run()?),

@@ -27,6 +27,10 @@ use crate::table::{Align, Table};
 pub struct Modules {
     #[command(flatten)]
     pub core: CoreArgs,
+
+    /// The modules of JavaScript instead: CommonJS and ES modules that were loaded
+    #[arg(long)]
+    pub js: bool,
 }
 
 /// The executable and the libraries, by address.

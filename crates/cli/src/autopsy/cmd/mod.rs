@@ -11,6 +11,8 @@ mod stack;
 use clap::{Arg, ArgAction, ArgMatches};
 use stillcore_v8::Tagged;
 
+pub use node::list_modules;
+
 use super::Autopsy;
 use super::table::Spec;
 use crate::error::Usage;
