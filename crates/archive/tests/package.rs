@@ -585,3 +585,86 @@ fn kernel_core_of_shell(folder: &Path) -> Option<PathBuf> {
     println!("skipped: the kernel writes no core here");
     None
 }
+
+#[test]
+fn debug_information_that_two_programs_share() {
+    if !can(&["gcc", "objcopy", "dwz"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["app", "other"] {
+        let flags = ["-Wl,--build-id", "-gdwarf-4"];
+        let program = gcc(folder.path(), &format!("{BODY}{PROGRAM}"), name, &flags);
+        run(Command::new("objcopy")
+            .arg("--only-keep-debug")
+            .args([&program, &at(&format!("{name}.debug"))]));
+    }
+    run(Command::new("dwz")
+        .args([
+            "-m",
+            "shared.dwz",
+            "-M",
+            "shared.dwz",
+            "app.debug",
+            "other.debug",
+        ])
+        .current_dir(folder.path()));
+    let link = format!("--add-gnu-debuglink={}", at("app.debug").display());
+    run(Command::new("objcopy")
+        .args(["--strip-all", &link])
+        .arg(at("app")));
+    both_ways(folder.path(), &at("app"), |core| {
+        let packaged = check(core, &Sysroot::host(), true);
+        let files = &packaged.manifest.files;
+        let shared = files
+            .iter()
+            .find(|file| file.kind.as_deref() == Some("debug-shared"));
+        assert!(shared.is_some_and(|file| file.included), "{files:?}");
+    });
+}
+
+#[test]
+fn opening_evidence_does_not_run_it() {
+    if !can(&["gcc", "gdb", "tar"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = gcc(folder.path(), &format!("{BODY}{PROGRAM}"), "app", &[]);
+    let Some(core) = kernel_core(folder.path(), &program) else {
+        return;
+    };
+    let archive = folder.path().join("archive.tar.gz");
+    pack(&core, &archive, &Sysroot::host()).unwrap();
+    run(Command::new("tar")
+        .arg("-xzf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(folder.path()));
+    let name = core.file_name().unwrap().to_str().unwrap();
+    let top = folder.path().join(format!("archive-{name}"));
+    let beside = top.join(program.strip_prefix("/").unwrap());
+    let ran = folder.path().join("ran");
+    let shell = format!("shell touch {}\n", ran.display());
+    let python = format!("open('{}', 'w')\n", ran.display());
+    let beside = |end: &str| PathBuf::from(format!("{}{end}", beside.display()));
+    for (path, text) in [
+        (top.join(".gdbinit"), &shell),
+        (folder.path().join(".gdbinit"), &shell),
+        (beside("-gdb.gdb"), &shell),
+        (beside("-gdb.py"), &python),
+    ] {
+        fs::write(path, text).unwrap();
+    }
+    for place in [top.as_path(), folder.path()] {
+        let output = Command::new("sh")
+            .arg(top.join("run-gdb.sh"))
+            .args(["-batch", "-ex", "bt"])
+            .current_dir(place)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(" main ("), "{said}");
+    }
+    assert!(!ran.exists());
+}
