@@ -180,21 +180,24 @@ impl Module {
     /// What the debug information says of an address of the process: the innermost inlined function first, the function
     /// itself last. Nothing where there is no debug information.
     pub fn locations(&self, address: u64) -> Vec<Location> {
-        self.lookup
-            .lines
-            .get_or_init(|| self.load_lines())
-            .as_ref()
+        self.lines()
             .map(|lines| lines.at(address.wrapping_sub(self.bias)))
             .unwrap_or_default()
     }
 
+    /// The debug information.
+    fn lines(&self) -> Option<&Lines> {
+        self.lookup.lines.get_or_init(|| self.load_lines()).as_ref()
+    }
+
+    /// Whether there is debug information, in its file or apart.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.lines().is_some()
+    }
+
     /// The function that holds an address of the process, and the calls in it.
     pub(crate) fn function(&self, address: u64) -> Option<Function> {
-        self.lookup
-            .lines
-            .get_or_init(|| self.load_lines())
-            .as_ref()?
-            .function(address.wrapping_sub(self.bias))
+        self.lines()?.function(address.wrapping_sub(self.bias))
     }
 
     fn load_lines(&self) -> Option<Lines> {

@@ -228,10 +228,12 @@ impl Process {
             Target::Address(address) => Some(module.bias.wrapping_add(*address)),
             Target::Name(name) => {
                 let name = std::str::from_utf8(name).ok()?;
-                let symbol = module
-                    .symbol(name)
-                    .or_else(|| self.modules[other].symbol(name))?;
-                Some(symbol.address)
+                let symbol = module.symbol(name).or_else(|| {
+                    // Without debug information no jump is known there.
+                    let other = &self.modules[other];
+                    other.has_lines().then(|| other.symbol(name)).flatten()
+                });
+                Some(symbol?.address)
             }
         }
     }
