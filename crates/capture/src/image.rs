@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use crate::maps::Mapping;
+use crate::maps::{self, Mapping};
 use crate::notes::{self, About, Thread};
 use crate::sys::page_size;
 
@@ -304,7 +304,7 @@ fn plan_mapping(
     {
         // A fork leaves out the entries of pages that can be had from the file again: this process has them.
         extents.extend(populated(own_pages, &mapping.range, Kind::Present)?);
-        extents.sort_by_key(|extent| extent.start);
+        maps::sort(&mut extents);
         extents = joined(extents);
     }
     if mapping.backing.inode == 0 {

@@ -166,7 +166,7 @@ fn believable(
                 foreign.push(range);
             }
         }
-        foreign.sort_by_key(|range| range.start);
+        maps::sort(&mut foreign);
     }
     maps::subtract(marked, &foreign)
 }

@@ -57,7 +57,13 @@ impl Image {
             return;
         }
         let mut candidates = candidates(&self.segments, sources);
-        candidates.sort_by_key(|one| (one.rank, Reverse(one.range.end - one.range.start)));
+        candidates.sort_unstable_by_key(|one| {
+            (
+                one.rank,
+                Reverse(one.range.end - one.range.start),
+                one.range.start,
+            )
+        });
         let mut candidates = candidates.into_iter();
         let (mut rooms, mut lost) = (Vec::new(), Vec::new());
         // What is cut takes headers of its own, so a little more may have to go than it seemed.
@@ -84,7 +90,7 @@ impl Image {
             if gone.is_empty() {
                 break;
             }
-            gone.sort_by_key(|range| range.start);
+            maps::sort(&mut gone);
             self.left_out += self.cut(&gone);
             self.finish(sources);
         }
@@ -121,7 +127,7 @@ impl Image {
     }
 
     fn list(&mut self, mut gone: Vec<Range<u64>>, reason: &'static str, mappings: &[Mapping]) {
-        gone.sort_by_key(|range| range.start);
+        maps::sort(&mut gone);
         let mut last: Option<Skipped> = None;
         for range in gone {
             let at = mappings.partition_point(|mapping| mapping.range.end <= range.start);
@@ -348,7 +354,7 @@ fn stacks(sources: &Sources<'_>) -> Vec<Range<u64>> {
             stacks.push(from..to);
         }
     }
-    stacks.sort_by_key(|range| range.start);
+    maps::sort(&mut stacks);
     super::joined(stacks)
 }
 
