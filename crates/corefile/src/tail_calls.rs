@@ -228,11 +228,13 @@ impl Process {
             Target::Address(address) => Some(module.bias.wrapping_add(*address)),
             Target::Name(name) => {
                 let name = std::str::from_utf8(name).ok()?;
-                let symbol = module.symbol(name).or_else(|| {
-                    // Without debug information no jump is known there.
-                    let other = &self.modules[other];
-                    other.has_lines().then(|| other.symbol(name)).flatten()
-                });
+                // The callee's module first: it is nearly always there, and a program's own table may be long. Without debug
+                // information no jump is known there.
+                let elsewhere = &self.modules[other];
+                let symbol = (other != index && elsewhere.has_lines())
+                    .then(|| elsewhere.symbol(name))
+                    .flatten()
+                    .or_else(|| module.symbol(name));
                 Some(symbol?.address)
             }
         }
