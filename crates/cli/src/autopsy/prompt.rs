@@ -70,7 +70,7 @@ pub fn run_line(autopsy: &mut Autopsy, text: &str, json: bool) -> anyhow::Result
             let matches = match spec.command().try_get_matches_from(&call) {
                 Ok(matches) => matches,
                 Err(error) if error.use_stderr() => {
-                    return Err(Usage(error.to_string().trim_end().to_owned()).into());
+                    return Err(Usage(one_line(&error.to_string())).into());
                 }
                 Err(help) => {
                     all.lines
@@ -111,6 +111,22 @@ pub fn run_line(autopsy: &mut Autopsy, text: &str, json: bool) -> anyhow::Result
     }
     show(&lines, shell.as_deref())?;
     Ok(Done::On)
+}
+
+/// What clap says, without its advice for a shell.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said: Vec<&str> = lines
+        .into_iter()
+        .take_while(|line| !line.starts_with("For more information"))
+        .collect();
+    said.join("; ")
+        .trim_start_matches("error: ")
+        .replace(":; ", ": ")
 }
 
 /// A command by its word, and the words that belong to its arguments.

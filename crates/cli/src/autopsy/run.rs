@@ -62,8 +62,25 @@ impl Autopsy {
             }
         };
         let mut files = self.files.clone();
-        files.exe = node.or(files.exe);
+        let force = files.force;
+        files.exe = node.clone().or(files.exe);
         let mut session = Session::open(&CoreArgs { core, files })?;
+        // Its own binary may have been found where the core names it; the one that was named is wrong all the same.
+        let executable = session.target.process().executable();
+        if let Some(node) = node
+            && !force
+            && executable.is_some_and(|module| {
+                module
+                    .mismatches
+                    .iter()
+                    .any(|mismatch| mismatch.path == node)
+            })
+        {
+            anyhow::bail!(
+                "{} is not the binary that the core is of: their build-ids differ (--force believes it)",
+                node.display()
+            );
+        }
         session.isolate = self.isolate;
         session.check_isolate()?;
         for warning in &session.problems.warnings {
