@@ -192,14 +192,11 @@ fn bare(core: RawCore<'_>) -> Result<Made, Failure> {
 
 fn archive(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
     match &core.output {
-        Output::Stream(stream) => {
-            let out = stream.writer(core.monitor);
-            write(&core, out, wish, None)
-        }
+        Output::Stream(stream) => write(&core, &mut stream.writer(core.monitor), wish, None),
         Output::Folder(folder) => {
             let path = folder.path().join(ARCHIVE);
             let out = private_file(&path)?;
-            let mut made = write(&core, &out, wish, Some(&path))?;
+            let mut made = write(&core, &mut &out, wish, Some(&path))?;
             out.sync_all()
                 .map_err(|error| Failure::io(&error, "fsync", Some(&path)))?;
             drop(out);
@@ -215,7 +212,8 @@ fn archive(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
 
 fn write(
     core: &RawCore<'_>,
-    out: impl Write,
+    // Not generic: all that packs would be there twice, in the addon that has to be small.
+    out: &mut dyn Write,
     wish: &Wish,
     path: Option<&Path>,
 ) -> Result<Made, Failure> {

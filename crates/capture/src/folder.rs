@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use chrono::{DateTime, Local};
+use chrono::{DateTime, Datelike, Local, Timelike};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use nix::libc;
@@ -189,7 +189,16 @@ impl Drop for Folder {
 }
 
 fn name(time: &DateTime<Local>, pid: u32, sequence: u32) -> String {
-    format!("core_{}.{pid}.{sequence:03}", time.format("%Y%m%d.%H%M%S"))
+    // By hand: chrono's formatter would take 12 kB of the addon.
+    format!(
+        "core_{:04}{:02}{:02}.{:02}{:02}{:02}.{pid}.{sequence:03}",
+        time.year(),
+        time.month(),
+        time.day(),
+        time.hour(),
+        time.minute(),
+        time.second()
+    )
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -67,7 +67,8 @@ pub(crate) fn smaps_is_cheaper() -> bool {
     };
     let field = |name: &str| -> Option<f64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.split_ascii_whitespace().next()?.parse().ok()
+        let number: u32 = line.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(f64::from(number))
     };
     let (Some(resident), Some(tables)) = (field("VmRSS:"), field("VmPTE:")) else {
         return false;
