@@ -49,6 +49,18 @@ function releaseBuild() {
   }
 }
 
+// The readers on inputs that nobody thought of, from those that are kept: a few seconds each.
+function fuzz() {
+  if (!works('rustc', ['+nightly', '--version'])) {
+    console.log('skipped: fuzzing needs a nightly compiler (rustup toolchain install nightly)');
+    return;
+  }
+  for (const [crate, target] of [['corefile', 'core'], ['corefile', 'process'], ['archive', 'open']]) {
+    console.log(`${crate}: ${target}`);
+    run('sh', [join('crates', crate, 'fuzz', 'run.sh'), target, '10']);
+  }
+}
+
 await main(async () => {
   if (!hostPlatform()) throw new Failure(`stillcore runs on Linux with glibc; this is ${process.platform}-${process.arch}.`);
   if (!findCargo()) throw new Failure('Testing stillcore needs Rust (cargo was not found in PATH): install it with rustup, then run this again.');
@@ -60,6 +72,7 @@ await main(async () => {
   if (wanted.length === 0) await step('format and lints', lint);
   if (lintOnly) return;
   if (wanted.length === 0) await step('tests of the crates', () => run('cargo', ['test', ...locked, '--workspace']));
+  if (wanted.length === 0) await step('fuzzing', fuzz);
   await step('the addon', buildAddon);
   if (specs.some((name) => /^(cli|packages)\b/.test(name))) await step('the command', buildCommand);
   if (specs.includes('packages.spec.mjs') || specs.includes('aarch64.spec.mjs')) await step('the addon as published', releaseBuild);

@@ -52,16 +52,17 @@ impl Spec {
 
     /// The same as a command of the program: the core comes first.
     fn one_shot(&self) -> Command {
-        let command = Command::new(self.name)
-            .about(self.about)
-            .long_about(manual(self))
-            .visible_aliases(
+        let command = Command::new(self.name).visible_aliases(
                 self.aliases
                     .iter()
                     .filter(|alias| !alias.contains(' '))
                     .copied(),
             );
-        (self.args)(CoreArgs::augment_args(command)).arg(isolate())
+        // CoreArgs brings words about itself, which are not about the command.
+        (self.args)(CoreArgs::augment_args(command))
+            .about(self.about)
+            .long_about(manual(self))
+            .arg(isolate())
     }
 }
 
