@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use stillcore_archive::{
-    Compression, LiveImage, ManifestHead, PackError, PackOptions, Packing, Part, Tool,
+    Compression, EarlySync, LiveImage, ManifestHead, PackError, PackOptions, Packing, Part, Tool,
     default_threads, mapped_files, write_core,
 };
 use stillcore_capture::{
@@ -195,11 +195,10 @@ fn archive(core: RawCore<'_>, wish: &Wish) -> Result<Made, Failure> {
         Output::Stream(stream) => write(&core, &mut stream.writer(core.monitor), wish, None),
         Output::Folder(folder) => {
             let path = folder.path().join(ARCHIVE);
-            let out = private_file(&path)?;
-            let mut made = write(&core, &mut &out, wish, Some(&path))?;
-            out.sync_all()
+            let mut out = EarlySync::new(private_file(&path)?, background_thread);
+            let mut made = write(&core, &mut out, wish, Some(&path))?;
+            out.finish()
                 .map_err(|error| Failure::io(&error, "fsync", Some(&path)))?;
-            drop(out);
             let Output::Folder(folder) = core.output else {
                 unreachable!("matched above")
             };

@@ -36,6 +36,7 @@
 mod block;
 mod collect;
 mod compression;
+mod early;
 mod error;
 mod hash;
 mod index;
@@ -54,6 +55,7 @@ mod write;
 pub use block::{BLOCK_SIZE, Block};
 pub use collect::{MappedFile, mapped_files};
 pub use compression::Compression;
+pub use early::EarlySync;
 pub use error::PackError;
 pub use manifest::{
     CoreEntry, FileEntry, LinkEntry, Manifest, ManifestHead, SCHEMA_VERSION, ScriptEntry, Tool,

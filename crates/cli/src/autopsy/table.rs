@@ -53,11 +53,11 @@ impl Spec {
     /// The same as a command of the program: the core comes first.
     fn one_shot(&self) -> Command {
         let command = Command::new(self.name).visible_aliases(
-                self.aliases
-                    .iter()
-                    .filter(|alias| !alias.contains(' '))
-                    .copied(),
-            );
+            self.aliases
+                .iter()
+                .filter(|alias| !alias.contains(' '))
+                .copied(),
+        );
         // CoreArgs brings words about itself, which are not about the command.
         (self.args)(CoreArgs::augment_args(command))
             .about(self.about)
