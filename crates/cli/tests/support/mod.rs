@@ -1,5 +1,5 @@
 //! What the tests of the commands share: the program, cores made on the spot, gdb.
-#![allow(dead_code)]
+#![allow(dead_code)] // each test uses a part of it
 
 use std::ffi::OsStr;
 use std::fs;
