@@ -257,35 +257,26 @@ unsafe fn read_registers(seat: &mut Seat, tasks: c_int) {
     let tid = seat.tid as usize;
     // SAFETY: both vectors describe live memory of the size given.
     unsafe {
-        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
-        let mut read = raw(
-            libc::SYS_ptrace,
-            PTRACE_GETREGSET,
-            tid,
-            NT_PRSTATUS,
-            &raw mut general as usize,
-        );
-        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
-        let mut floats = raw(
-            libc::SYS_ptrace,
-            PTRACE_GETREGSET,
-            tid,
-            NT_PRFPREG,
-            &raw mut floating as usize,
-        );
+        let get = |set, into: &mut libc::iovec| {
+            let call = PTRACE_GETREGSET;
+            raw(libc::SYS_ptrace, call, tid, set, &raw mut *into as usize)
+        };
+        let read = get(NT_PRSTATUS, &mut general);
+        let floats = get(NT_PRFPREG, &mut floating);
         // In the same layout. Other machines never had it.
         #[cfg(target_arch = "x86_64")]
-        if read < 0 || floats < 0 {
+        let (read, floats) = {
             const PTRACE_GETREGS: usize = 12;
             const PTRACE_GETFPREGS: usize = 14;
-            let (general, floating) = (general.iov_base as usize, floating.iov_base as usize);
-            if read < 0 {
-                read = raw(libc::SYS_ptrace, PTRACE_GETREGS, tid, 0, general);
-            }
-            if floats < 0 {
-                floats = raw(libc::SYS_ptrace, PTRACE_GETFPREGS, tid, 0, floating);
-            }
-        }
+            let older = |read: isize, call, into: &libc::iovec| match read {
+                0.. => read,
+                _ => raw(libc::SYS_ptrace, call, tid, 0, into.iov_base as usize),
+            };
+            (
+                older(read, PTRACE_GETREGS, &general),
+                older(floats, PTRACE_GETFPREGS, &floating),
+            )
+        };
         seat.registers.has_floating = floats == 0;
         seat.state = if read == 0 {
             SeatState::Stopped
