@@ -33,75 +33,44 @@ pub enum Space {
     Unknown,
 }
 
+/// The spaces in the order of their numbers in V8 (`AllocationSpace` in `common/globals.h`), the name that
+/// `v8.getHeapSpaceStatistics` gives each, and the first layout that has it: 0 to 3 for Node 20, 22, 24, 26.
+const SPACES: [(Space, &str, usize); 13] = [
+    (Space::ReadOnly, "read_only_space", 0),
+    (Space::New, "new_space", 0),
+    (Space::Old, "old_space", 0),
+    (Space::Code, "code_space", 0),
+    (Space::Shared, "shared_space", 0),
+    (Space::Trusted, "trusted_space", 1),
+    (Space::SharedTrusted, "shared_trusted_space", 2),
+    (Space::NewLarge, "new_large_object_space", 0),
+    (Space::Large, "large_object_space", 0),
+    (Space::CodeLarge, "code_large_object_space", 0),
+    (Space::SharedLarge, "shared_large_object_space", 0),
+    (
+        Space::SharedTrustedLarge,
+        "shared_trusted_large_object_space",
+        2,
+    ),
+    (Space::TrustedLarge, "trusted_large_object_space", 1),
+];
+
 impl Space {
-    /// V8's name, as `v8.getHeapSpaceStatistics` has it.
+    /// V8's name.
     pub fn name(self) -> &'static str {
-        match self {
-            Space::ReadOnly => "read_only_space",
-            Space::New => "new_space",
-            Space::Old => "old_space",
-            Space::Code => "code_space",
-            Space::Shared => "shared_space",
-            Space::Trusted => "trusted_space",
-            Space::SharedTrusted => "shared_trusted_space",
-            Space::NewLarge => "new_large_object_space",
-            Space::Large => "large_object_space",
-            Space::CodeLarge => "code_large_object_space",
-            Space::SharedLarge => "shared_large_object_space",
-            Space::TrustedLarge => "trusted_large_object_space",
-            Space::SharedTrustedLarge => "shared_trusted_large_object_space",
-            Space::Unknown => "unknown_space",
-        }
+        SPACES
+            .iter()
+            .find(|(space, _, _)| *space == self)
+            .map_or("unknown_space", |(_, name, _)| name)
     }
 
-    /// From the number in the space object (`AllocationSpace` in V8's `common/globals.h`).
+    /// From the number in the space object.
     fn of(id: u32, column: usize) -> Space {
-        use Space::*;
-        const NODE_20: &[Space] = &[
-            ReadOnly,
-            New,
-            Old,
-            Code,
-            Shared,
-            NewLarge,
-            Large,
-            CodeLarge,
-            SharedLarge,
-        ];
-        const NODE_22: &[Space] = &[
-            ReadOnly,
-            New,
-            Old,
-            Code,
-            Shared,
-            Trusted,
-            NewLarge,
-            Large,
-            CodeLarge,
-            SharedLarge,
-            TrustedLarge,
-        ];
-        const NODE_24: &[Space] = &[
-            ReadOnly,
-            New,
-            Old,
-            Code,
-            Shared,
-            Trusted,
-            SharedTrusted,
-            NewLarge,
-            Large,
-            CodeLarge,
-            SharedLarge,
-            SharedTrustedLarge,
-            TrustedLarge,
-        ];
-        let table = match column {
-            0 => NODE_20,
-            1 => NODE_22,
-            _ => NODE_24,
-        };
-        table.get(id as usize).copied().unwrap_or(Unknown)
+        SPACES
+            .iter()
+            .filter(|(_, _, since)| *since <= column)
+            .nth(id as usize)
+            .map_or(Space::Unknown, |(space, _, _)| *space)
     }
 }
 

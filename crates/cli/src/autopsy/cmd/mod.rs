@@ -6,6 +6,7 @@ mod memory;
 mod node;
 mod objects;
 mod print;
+mod references;
 mod stack;
 
 use clap::{Arg, ArgAction, ArgMatches};
@@ -22,6 +23,7 @@ pub const TABLES: &[&[Spec]] = &[
     stack::TABLE,
     print::TABLE,
     objects::TABLE,
+    references::TABLE,
     functions::TABLE,
     node::TABLE,
     memory::TABLE,

@@ -1,0 +1,405 @@
+//! Who refers to an object, to a property name, to a string; and the path from a root.
+
+use std::collections::{BTreeMap, HashSet};
+
+use clap::{Arg, ArgMatches};
+use serde_json::{Value as Json, json};
+use stillcore_v8::{HeapGraph, Kind, Reference, Tagged, V8};
+
+use super::{flag, get, given, number, optional_addr, text};
+use crate::autopsy::table::Spec;
+use crate::autopsy::{Answer, Autopsy, hex};
+use crate::error::Usage;
+
+pub const TABLE: &[Spec] = &[
+    Spec {
+        name: "jsfindrefs",
+        aliases: &["findrefs", "v8-findrefs"],
+        about: "What refers to an object, a property name or a string",
+        manual: "\
+By value (an address; -v of llnode is the default), by the name of a property (-n), by a string's text (-s). Each line is
+something that a program could name: an object with the property or index, a variable of a closure, an entry of a Map.
+What V8 puts between (arrays of properties and elements, contexts, tables) is looked through; -l sets how far. Weak
+references are marked. -r prints a path from a root instead.
+
+  > jsfindrefs 0x1438073d9349
+  0x1438073d9389: Proxy [[target]]
+  > jsfindrefs -n label
+  0xa91895dc4a9: PlantedChild.label = 'child 0'",
+        args: |command| {
+            command
+                .arg(optional_addr())
+                .arg(text('n', "name", "NAME", "Objects that have this property"))
+                .arg(text('s', "string", "TEXT", "Objects with a property that is this string"))
+                .arg(Arg::new("value").long("value").value_name("ADDR").help("Objects that refer to this: the same as the address alone"))
+                .arg(number('l', "maxdepth", "N", "How many of V8's own objects to look through [default: 3]"))
+                .arg(flag('d', "debug", "V8's own objects too"))
+                .arg(flag('r', "recursive", "A path from a root"))
+        },
+        run: jsfindrefs,
+    },
+];
+
+fn jsfindrefs(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
+    let depth = matches.get_one::<usize>("maxdepth").copied().unwrap_or(3);
+    if let Some(name) = get(matches, "name") {
+        return by_name(autopsy, name);
+    }
+    if let Some(text) = get(matches, "string") {
+        return by_string(autopsy, text, depth);
+    }
+    let value = match get(matches, "value") {
+        Some(value) => autopsy.value(value)?,
+        None => given(autopsy, matches)
+            .map_err(|_| Usage("an address, -n NAME or -s TEXT".to_owned()))?,
+    };
+    autopsy.v8.map_of(value)?;
+    if matches.get_flag("recursive") {
+        return path_to_root(autopsy, value);
+    }
+    let graph = autopsy.graph()?;
+    references_to(autopsy, &graph, value, depth, matches.get_flag("debug"))
+}
+
+/// Something that refers, as a program would name it.
+struct Named {
+    from: u64,
+    how: String,
+    weak: bool,
+}
+
+pub(super) fn references_to(
+    autopsy: &Autopsy,
+    graph: &HeapGraph,
+    value: Tagged,
+    depth: usize,
+    internal: bool,
+) -> anyhow::Result<Answer> {
+    let mut found = Vec::new();
+    collect(
+        autopsy,
+        graph,
+        &[value.address()],
+        depth,
+        internal,
+        &mut found,
+    )?;
+    let mut answer = Answer::default();
+    let mut rows = Vec::new();
+    for Named { from, how, weak } in found {
+        let note = if weak { " (weak)" } else { "" };
+        answer.lines.push(format!("{:#x}: {how}{note}", from | 1));
+        answer.addresses.push(from | 1);
+        rows.push(json!({ "from": hex(from | 1), "as": how, "weak": weak }));
+    }
+    if rows.is_empty() {
+        answer
+            .lines
+            .push("nothing on the heap refers to it".to_owned());
+    }
+    answer.json = Json::Array(rows);
+    Ok(answer)
+}
+
+/// Adds who refers to one of these, looking through what is V8's own.
+fn collect(
+    autopsy: &Autopsy,
+    graph: &HeapGraph,
+    targets: &[u64],
+    depth: usize,
+    internal: bool,
+    out: &mut Vec<Named>,
+) -> anyhow::Result<()> {
+    let v8 = &autopsy.v8;
+    let mut seen: HashSet<u64> = targets.iter().copied().collect();
+    // What leads from a holder to the target, by the object in between.
+    let mut level: BTreeMap<u64, String> = targets
+        .iter()
+        .map(|target| (*target, String::new()))
+        .collect();
+    for _ in 0..=depth {
+        let list: Vec<u64> = level.keys().copied().collect();
+        let references = graph.references(&list, &autopsy.stop)?;
+        let mut next = BTreeMap::new();
+        for (target, list) in references {
+            let path = level.get(&target).cloned().unwrap_or_default();
+            for reference in list {
+                let Some(object) = graph.object(reference.from) else {
+                    continue;
+                };
+                let how = describe(v8, &reference, Tagged::of(target));
+                if object.map.kind.is_js_object() {
+                    let class = v8
+                        .class_name(object.tagged())
+                        .map_or("?".to_owned(), |class| class.to_string());
+                    out.push(Named {
+                        from: reference.from,
+                        how: format!("{class}{how}{path}"),
+                        weak: reference.weak,
+                    });
+                } else if object.map.kind == Kind::Map || object.map.kind == Kind::Free {
+                    continue;
+                } else {
+                    if internal {
+                        out.push(Named {
+                            from: reference.from,
+                            how: format!(
+                                "<{}>{how}{path}",
+                                v8.types.name(object.map.instance_type)
+                            ),
+                            weak: reference.weak,
+                        });
+                    }
+                    if seen.insert(reference.from) && next.len() < 4096 {
+                        next.insert(reference.from, inner(&object.map.kind, &how, &path));
+                    }
+                }
+            }
+        }
+        if next.is_empty() {
+            break;
+        }
+        level = next;
+    }
+    out.sort_by(|a, b| (a.from, &a.how).cmp(&(b.from, &b.how)));
+    out.dedup_by(|a, b| a.from == b.from && a.how == b.how);
+    out.truncate(10_000);
+    Ok(())
+}
+
+fn inner(kind: &Kind, how: &str, path: &str) -> String {
+    match kind {
+        // Backing stores are part of the object; a context's variable has a name.
+        Kind::Context => format!(" closes over{how}{path}"),
+        _ => path.to_owned(),
+    }
+}
+
+/// Under what name an object refers to another.
+fn describe(v8: &V8, reference: &Reference, target: Tagged) -> String {
+    let from = Tagged::of(reference.from);
+    let Ok(map) = v8.map_of(from) else {
+        return String::new();
+    };
+    if reference.offset == 0 {
+        return " (its map)".to_owned();
+    }
+    if map.kind == Kind::Context {
+        let scope = v8
+            .field(from.address(), v8.c.array_data)
+            .unwrap_or_default();
+        let names = v8.scope_names(scope).unwrap_or_default();
+        let slot =
+            (reference.offset as i64 - v8.c.array_data) / 8 - v8.context_locals_start(from) as i64;
+        return usize::try_from(slot)
+            .ok()
+            .and_then(|slot| names.get(slot))
+            .map_or(String::new(), |name| format!(" {name}"));
+    }
+    if map.kind.is_js_object() {
+        for property in v8.properties(from).unwrap_or_default() {
+            if let stillcore_v8::Slot::Value(value) = property.slot
+                && value.strong() == target
+            {
+                return format!(".{}", v8.key_text(&property));
+            }
+        }
+        // The value may be in a backing store that is the target here.
+        return match reference.offset as i64 {
+            offset if offset == v8.c.properties || offset == v8.c.elements => String::new(),
+            offset if map.kind == Kind::JsFunction && offset == v8.c.function_context => {
+                String::new()
+            }
+            offset if map.kind == Kind::JsProxy && offset == v8.c.js_proxy_target => {
+                " [[target]]".to_owned()
+            }
+            offset if map.kind == Kind::JsProxy && offset == v8.c.js_proxy_handler => {
+                " [[handler]]".to_owned()
+            }
+            offset if map.kind == Kind::JsBoundFunction && offset == v8.c.js_bound_this => {
+                " [[this]]".to_owned()
+            }
+            offset if map.kind == Kind::JsPromise && offset == v8.c.js_promise_result => {
+                " [[result]]".to_owned()
+            }
+            _ => String::new(),
+        };
+    }
+    String::new()
+}
+
+fn by_name(autopsy: &Autopsy, name: &str) -> anyhow::Result<Answer> {
+    let graph = autopsy.reachable()?;
+    let v8 = &autopsy.v8;
+    let mut answer = Answer::default();
+    let mut rows = Vec::new();
+    graph.each(true, |object| {
+        if !object.map.kind.is_js_object() || rows.len() >= 10_000 || autopsy.stopped() {
+            return;
+        }
+        let value = object.tagged();
+        let Ok(properties) = v8.properties(value) else {
+            return;
+        };
+        for property in properties {
+            if v8.name_text(property.key).as_deref() == Some(name) {
+                let class = v8
+                    .class_name(value)
+                    .map_or("?".to_owned(), |class| class.to_string());
+                let shown = v8.print_slot(
+                    &property.slot,
+                    &stillcore_v8::PrintOptions {
+                        depth: 0,
+                        string: 60,
+                        ..Default::default()
+                    },
+                );
+                answer.lines.push(format!(
+                    "{:#x}: {class}.{name} = {}",
+                    value.0,
+                    shown.text(&stillcore_v8::PrintOptions::default())
+                ));
+                answer.addresses.push(value.0);
+                rows.push(json!({ "from": hex(value.0), "class": class, "value": shown }));
+            }
+        }
+    });
+    answer.json = Json::Array(rows);
+    Ok(answer)
+}
+
+fn by_string(autopsy: &Autopsy, text: &str, depth: usize) -> anyhow::Result<Answer> {
+    let graph = autopsy.graph()?;
+    let v8 = &autopsy.v8;
+    let length = text.encode_utf16().count();
+    let mut targets = Vec::new();
+    graph.each(false, |object| {
+        if object.map.kind == Kind::String
+            && v8
+                .string_length(object.tagged())
+                .is_ok_and(|own| own == length as u64)
+            && v8
+                .text(object.tagged(), length)
+                .is_ok_and(|own| own.text == text)
+        {
+            targets.push(object.address);
+        }
+    });
+    let mut found = Vec::new();
+    if !targets.is_empty() {
+        collect(autopsy, &graph, &targets, depth, false, &mut found)?;
+    }
+    let mut answer = Answer::default();
+    let mut rows = Vec::new();
+    for Named { from, how, weak } in found {
+        answer.lines.push(format!(
+            "{:#x}: {how}{}",
+            from | 1,
+            if weak { " (weak)" } else { "" }
+        ));
+        answer.addresses.push(from | 1);
+        rows.push(json!({ "from": hex(from | 1), "as": how, "weak": weak }));
+    }
+    if rows.is_empty() {
+        answer.lines.push(format!(
+            "nothing refers to such a string ({} of them on the heap)",
+            targets.len()
+        ));
+    }
+    answer.json = json!({ "strings": targets.iter().map(|target| hex(target | 1)).collect::<Vec<_>>(), "references": rows });
+    Ok(answer)
+}
+
+/// From the object backwards, breadth first, until something that native memory, a stack or a register refers to.
+fn path_to_root(autopsy: &Autopsy, value: Tagged) -> anyhow::Result<Answer> {
+    let graph = autopsy.graph()?;
+    let v8 = &autopsy.v8;
+    let mut roots: BTreeMap<u64, u64> = BTreeMap::new();
+    graph.each_native_word(&autopsy.stop, |at, word| {
+        if word & 3 == 1 {
+            roots.entry(word & !3).or_insert(at);
+        }
+    });
+    let registers: HashSet<u64> = v8
+        .threads
+        .iter()
+        .flat_map(|thread| &thread.registers)
+        .map(|word| word & !3)
+        .collect();
+    // Towards the target: who is held by whom, under what name.
+    let mut next: BTreeMap<u64, (u64, String)> = BTreeMap::new();
+    let mut level = vec![value.address()];
+    let mut seen: HashSet<u64> = level.iter().copied().collect();
+    let mut end = None;
+    for _ in 0..64 {
+        if let Some(root) = level
+            .iter()
+            .find(|at| roots.contains_key(at) || registers.contains(at))
+        {
+            end = Some(*root);
+            break;
+        }
+        if level.is_empty() {
+            break;
+        }
+        let references = graph.references(&level, &autopsy.stop)?;
+        let mut following = Vec::new();
+        for (target, list) in references {
+            for reference in list {
+                let furniture = graph
+                    .object(reference.from)
+                    .is_none_or(|object| matches!(object.map.kind, Kind::Free | Kind::Map));
+                if reference.weak || furniture || !seen.insert(reference.from) {
+                    continue;
+                }
+                next.insert(
+                    reference.from,
+                    (target, describe(v8, &reference, Tagged::of(target))),
+                );
+                following.push(reference.from);
+            }
+        }
+        following.truncate(200_000);
+        level = following;
+    }
+    let Some(root) = end else {
+        anyhow::bail!(
+            "no path from a root leads to {:#x}: it may be garbage",
+            value.0
+        )
+    };
+    let place = match roots.get(&root) {
+        Some(at) => {
+            let stack = v8
+                .threads
+                .iter()
+                .find(|thread| *at >= thread.sp && at - thread.sp < 8 << 20);
+            let isolate = v8
+                .isolates
+                .iter()
+                .find(|isolate| *at >= isolate.address && at - isolate.address < 0x20000);
+            match (stack, isolate) {
+                (Some(thread), _) => format!("the stack of thread {} at {at:#x}", thread.tid),
+                (_, Some(isolate)) => format!("isolate {} at {at:#x}", isolate.id),
+                _ => format!("native memory at {at:#x}"),
+            }
+        }
+        None => "a register".to_owned(),
+    };
+    let mut answer = Answer::line(format!("root: {place}"), Json::Null);
+    let mut at = root;
+    let mut steps = Vec::new();
+    loop {
+        let text = v8.brief(Tagged::of(at));
+        let how = next.get(&at).map_or(String::new(), |(_, how)| how.clone());
+        answer.lines.push(format!("  {:#x} {text}{how}", at | 1));
+        answer.addresses.push(at | 1);
+        steps.push(json!({ "object": hex(at | 1), "value": text, "as": how }));
+        match next.get(&at) {
+            Some((target, _)) if at != value.address() => at = *target,
+            _ => break,
+        }
+    }
+    answer.json = json!({ "root": place, "path": steps });
+    Ok(answer)
+}
