@@ -16,11 +16,13 @@ mod child;
 mod copy;
 pub mod doctor;
 mod dontfork;
+mod dump;
 mod error;
 mod folder;
 mod image;
 mod live;
 mod maps;
+mod monitor;
 mod notes;
 mod plan;
 mod proof;
@@ -33,14 +35,16 @@ mod sys;
 mod threads;
 
 pub use dontfork::prepare;
+pub use dump::Dump;
 pub use error::Failure;
 pub use folder::{ARCHIVE, Folder, Title};
 pub use image::{Part, Skipped, Wanted};
 pub use live::Live;
-pub use queue::{Dump, abort, begin, drain, end_all, end_all_of, is_kernels_own};
+pub use monitor::Monitor;
+pub use queue::{abort, begin, drain, end_all, end_all_of, is_kernels_own};
 pub use request::{
-    Begun, Content, Describe, Done, Finish, Made, Method, Monitor, Outcome, Output, Progress,
-    RawCore, Request, Target, Threads, Watch,
+    Begun, Content, Describe, Done, Finish, Made, Method, Outcome, Output, Progress, RawCore,
+    Request, Target, Threads, Watch,
 };
 pub use stream::{Stream, pipe};
 pub use sys::{background_thread, is_undumpable, name_thread};

@@ -17,9 +17,10 @@ use crate::copy::Role;
 use crate::dontfork;
 use crate::error::Failure;
 use crate::folder::{self, Folder, Title};
+use crate::monitor::Monitor;
 use crate::plan;
 use crate::proof;
-use crate::request::{Begun, Method, Monitor, Output, Request, Target};
+use crate::request::{Begun, Method, Output, Request, Target};
 use crate::snapshot::Snapshot;
 
 mod capture;
@@ -28,7 +29,7 @@ mod runner;
 
 use capture::{Capture, State};
 use keeper::wake_keeper;
-pub use runner::{Dump, drain};
+pub use runner::drain;
 
 /// Captures that may wait behind the running one.
 const WAITING: usize = 4;
@@ -154,8 +155,7 @@ pub fn begin(
         groups,
         kills_before: AtomicU64::new(u64::MAX),
         copy: snapshot.copy.clone(),
-        monitor: Monitor::default(),
-        steps: Mutex::default(),
+        monitor: Monitor::since(started),
         done: Mutex::new(Some(request.done)),
         state: Mutex::new(State {
             verdict: None,

@@ -3,19 +3,17 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::amend;
-use crate::brake::Brake;
+use crate::dump::Dump;
 use crate::error::Failure;
 use crate::folder::{Folder, Title};
 use crate::image::{Skipped, Wanted};
 use crate::live::Live;
+use crate::monitor::Monitor;
 use crate::notes::Thread;
 use crate::plan;
-use crate::queue::Dump;
 use crate::stream::Stream;
 use crate::threads::How;
 
@@ -109,10 +107,10 @@ pub struct Request {
 pub struct RawCore<'a> {
     /// Name and time of the result.
     pub title: Title,
-    /// Where it goes.
-    pub output: Output,
     /// Why the kernel's way was passed by, where it was.
     pub passed_by: Option<Failure>,
+    /// Where it goes.
+    pub output: Output,
     /// Where its bytes are.
     pub content: Content<'a>,
     /// `/proc/PID/maps` of the copy.
@@ -224,35 +222,4 @@ pub struct Begun {
     pub pause: Duration,
     /// How the copy becomes a core.
     pub method: Method,
-}
-
-/// Progress of a capture, and the word to stop it.
-#[derive(Default)]
-pub struct Monitor {
-    pub(crate) bytes: AtomicU64,
-    pub(crate) total: AtomicU64,
-    pub(crate) stopped: AtomicBool,
-    pub(crate) brake: Mutex<Option<Brake>>,
-}
-
-impl Monitor {
-    /// Says how many bytes there will be, once that is known.
-    pub fn expect(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
-    }
-
-    /// Notes `bytes` more of progress. False: stop as soon as possible, the verdict has fallen. Takes a rest first
-    /// where the service lacks processor time for it.
-    pub fn advance(&self, bytes: u64) -> bool {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Ok(mut brake) = self.brake.try_lock() {
-            let brake = brake.get_or_insert_with(Brake::of_this_process);
-            let rest = brake.rest(Instant::now());
-            if !rest.is_zero() && !self.stopped.load(Ordering::Relaxed) {
-                // Not a sleep: no thread of Node's makes that call.
-                std::thread::park_timeout(rest);
-            }
-        }
-        !self.stopped.load(Ordering::Relaxed)
-    }
 }

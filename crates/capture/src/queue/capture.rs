@@ -1,7 +1,7 @@
 //! One capture, from its fork to its end.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use crate::copy::Copy;
 use crate::error::Failure;
 use crate::folder::Title;
 use crate::image::Wanted;
-use crate::request::{Describe, Done, Finish, Made, Method, Monitor, Outcome, Output, Watch};
+use crate::monitor::Monitor;
+use crate::request::{Describe, Done, Finish, Made, Method, Outcome, Output, Watch};
 use crate::snapshot::Settled;
 
 pub(super) struct Capture {
@@ -33,7 +34,6 @@ pub(super) struct Capture {
     pub(super) kills_before: AtomicU64,
     pub(super) copy: Arc<Copy>,
     pub(super) monitor: Monitor,
-    pub(super) steps: Mutex<Vec<(&'static str, f64)>>,
     pub(super) done: Mutex<Option<Done>>,
     pub(super) state: Mutex<State>,
     pub(super) changed: Condvar,
@@ -63,11 +63,7 @@ impl Capture {
     }
 
     pub(super) fn step(&self, name: &'static str) {
-        let at = self.started.elapsed().as_secs_f64() * 1e3;
-        self.steps
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner())
-            .push((name, at));
+        self.monitor.step(name);
     }
 
     /// Lets it end early. The first verdict holds.
@@ -79,7 +75,7 @@ impl Capture {
                 self.copy.kill();
             }
             state.verdict = Some((failure, Instant::now()));
-            self.monitor.stopped.store(true, Ordering::Relaxed);
+            self.monitor.stop();
             self.kill(&mut state);
             self.changed.notify_all();
         }
@@ -102,12 +98,10 @@ impl Capture {
             .unwrap_or_else(|poison| poison.into_inner())
             .take();
         if let Some(done) = done {
-            let steps = self
-                .steps
-                .lock()
-                .unwrap_or_else(|poison| poison.into_inner())
-                .clone();
-            done(Outcome { result, steps });
+            done(Outcome {
+                result,
+                steps: self.monitor.steps(),
+            });
         }
     }
 

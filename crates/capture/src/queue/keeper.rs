@@ -108,10 +108,9 @@ pub(super) fn look_at_running(capture: &Capture) {
         return;
     }
     let on_disk = capture.working.as_deref().map_or(0, folder::progress);
-    let written = capture.monitor.bytes.load(Ordering::Relaxed);
+    let (written, total) = capture.monitor.written();
     let now = on_disk + written;
     if let Some(watch) = &capture.watch {
-        let total = capture.monitor.total.load(Ordering::Relaxed);
         watch(match total {
             0 => Progress {
                 phase: "dumping",

@@ -1,19 +1,15 @@
 //! Takes captures to their end, on a thread of libuv's pool or one of our own.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use nix::libc;
-
 use super::capture::Capture;
 use super::{CHANGED, queue};
-use crate::copy::{Ended, Files};
+use crate::dump::Dump;
 use crate::error::Failure;
 use crate::folder;
 use crate::live::Live;
-use crate::plan;
 use crate::request::{Content, Made, Method, RawCore, Threads};
 use crate::sys;
 use crate::threads;
@@ -88,14 +84,21 @@ pub(super) fn run(capture: &Capture) -> Result<Made, Failure> {
             capture.step("laid out");
             Content::Live(live)
         }
-        Method::Kernel => Content::Dump(Dump::start(capture, settled.files)?),
+        Method::Kernel => Content::Dump(Dump::start(
+            capture.copy.clone(),
+            settled.files,
+            capture.working.clone().ok_or_else(given_up)?,
+            capture.groups.clone(),
+            capture.kills_before.load(Ordering::Relaxed),
+            &capture.monitor,
+        )?),
     };
     let output = capture.state().output.take().ok_or_else(given_up)?;
     finish(RawCore {
         title: capture.title.clone(),
-        output,
         passed_by: capture.passed_by.clone(),
         content,
+        output,
         maps: settled.maps,
         heap: settled.heap,
         threads: Threads {
@@ -108,63 +111,6 @@ pub(super) fn run(capture: &Capture) -> Result<Made, Failure> {
     })
 }
 
-/// The kernel at work on the core of a copy.
-pub struct Dump<'a> {
-    capture: &'a Capture,
-    files: Files,
-}
-
-impl<'a> Dump<'a> {
-    fn start(capture: &'a Capture, files: Files) -> Result<Dump<'a>, Failure> {
-        // It may have waited in line for minutes.
-        plan::check_pattern_now()?;
-        capture.copy.go();
-        Ok(Dump { capture, files })
-    }
-
-    /// Waits for its end, and gives the file: in the working folder, not yet verified.
-    pub fn wait(&self) -> Result<PathBuf, Failure> {
-        let capture = self.capture;
-        let ended = capture.copy.wait(self.files.status.as_ref());
-        capture.step("dumped");
-        if let Some((failure, _)) = &capture.state().verdict {
-            return Err(failure.clone());
-        }
-        judge(capture, ended)?;
-        let folder = capture.working.as_deref().ok_or_else(given_up)?;
-        let core =
-            folder::core_in(folder).map_err(|error| Failure::io(&error, "open", Some(folder)))?;
-        core.ok_or_else(|| {
-            plan::explain_short(folder, 0)
-                .or(self.files.limits.clone())
-                .unwrap_or_else(no_file)
-        })
-    }
-}
-
-/// Whether the copy ended as it should: by its own SIGSEGV.
-pub(super) fn judge(capture: &Capture, ended: Ended) -> Result<(), Failure> {
-    if ended.killed {
-        if capture.groups.kills() > capture.kills_before.load(Ordering::Relaxed) {
-            return Err(Failure::new(
-                "ERR_CORE_MEMORY",
-                "The kernel ran out of memory for the control group of this process and killed the copy that was \
-                 to become the core; the service lives. Raise the memory limit, or capture earlier.",
-            ));
-        }
-        return Err(Failure::killed("was killed from outside (SIGKILL)"));
-    }
-    match ended.signal {
-        libc::SIGSEGV => Ok(()),
-        libc::SIGSYS => Err(Failure::killed("was killed by a seccomp filter (SIGSYS)")),
-        0 => Err(Failure::killed(&format!(
-            "ended by itself with status {}",
-            ended.status
-        ))),
-        signal => Err(Failure::killed(&format!("was killed by signal {signal}"))),
-    }
-}
-
 pub(super) fn given_up() -> Failure {
     Failure::killed("was given up")
 }
@@ -174,14 +120,5 @@ pub(super) fn internal() -> Failure {
         "ERR_CORE_INTERNAL",
         "stillcore itself failed in this capture. Nothing is left on disk and the service is not touched; please \
          report it.",
-    )
-}
-
-pub(super) fn no_file() -> Failure {
-    Failure::new(
-        "ERR_CORE_PATTERN",
-        "The kernel left no core in the working folder, though kernel.core_pattern promised one: was it changed \
-         this moment, or does it give a name that cannot be made here? See `cat /proc/sys/kernel/core_pattern` \
-         and the kernel's log.",
     )
 }
