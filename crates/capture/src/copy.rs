@@ -268,6 +268,14 @@ impl Copy {
             .unwrap_or_else(|poison| poison.into_inner())
     }
 
+    /// Kills and reaps it, unless it has been reaped. When this returns, it does nothing any more.
+    pub(crate) fn end(&self) {
+        if self.is_alive() {
+            self.kill();
+            self.wait(None);
+        }
+    }
+
     /// Waits for its end and reaps it. Blocks in the kernel; [`Copy::kill`] from another thread ends it.
     pub(crate) fn wait(&self, status: Option<&File>) -> Ended {
         // __WALL: a child whose exit signal is not SIGCHLD is invisible without it.
@@ -357,14 +365,7 @@ impl Copy {
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        let reaped = *self
-            .reaped
-            .lock()
-            .unwrap_or_else(|poison| poison.into_inner());
-        if !reaped {
-            self.kill();
-            self.wait(None);
-        }
+        self.end();
     }
 }
 

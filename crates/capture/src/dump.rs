@@ -12,7 +12,7 @@ use crate::folder;
 use crate::monitor::Monitor;
 use crate::plan;
 
-/// A core that the kernel writes.
+/// A core that the kernel writes. Dropping it ends the copy and waits for that: from then on nothing is written.
 pub struct Dump<'a> {
     copy: Arc<Copy>,
     files: Files,
@@ -87,6 +87,12 @@ impl<'a> Dump<'a> {
     }
 }
 
+impl Drop for Dump<'_> {
+    fn drop(&mut self) {
+        self.copy.end();
+    }
+}
+
 fn no_file() -> Failure {
     Failure::new(
         "ERR_CORE_PATTERN",
@@ -94,4 +100,75 @@ fn no_file() -> Failure {
          this moment, or does it give a name that cannot be made here? See `cat /proc/sys/kernel/core_pattern` \
          and the kernel's log.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::copy::Role;
+    use crate::folder::Folder;
+    use crate::request::{Content, Output, RawCore, Threads};
+    use crate::snapshot::Snapshot;
+
+    /// What fails beside the dump, files that cannot be packed, lets go of everything while the kernel writes.
+    #[test]
+    fn the_copy_has_ended_before_its_folder_goes() {
+        let root = tempfile::tempdir().unwrap();
+        if plan::check(root.path()).is_err() {
+            eprintln!("skipped: the kernel would leave no core here");
+            return;
+        }
+        // So much that it is not over at once.
+        let memory = vec![0xa7u8; 64 << 20];
+        let folder = Folder::create(root.path()).unwrap();
+        let path = folder.path().to_owned();
+        let snapshot = Snapshot::take(Role::Dumped(folder.fd().unwrap()), true).unwrap();
+        let copy = snapshot.copy.clone();
+        let settled = snapshot.settle(&mut || ()).unwrap();
+        let monitor = Monitor::since(Instant::now());
+        let groups = Groups::of_this_process();
+        let dump = Dump::start(
+            copy.clone(),
+            settled.files,
+            path.clone(),
+            groups,
+            u64::MAX,
+            &monitor,
+        );
+        let core = RawCore {
+            title: folder.title().clone(),
+            passed_by: None,
+            content: Content::Dump(dump.unwrap()),
+            output: Output::Folder(folder),
+            maps: settled.maps,
+            heap: settled.heap,
+            threads: Threads {
+                list: settled.threads,
+                how: settled.how,
+                all: settled.all_threads,
+                made_by: String::new(),
+            },
+            monitor: &monitor,
+        };
+        let watching = std::thread::spawn(move || {
+            while path.exists() {
+                std::thread::yield_now();
+            }
+            copy.is_alive()
+        });
+        assert!(copy_is_at_work(&core), "the dump was over too early");
+        drop(core);
+        assert!(!watching.join().unwrap(), "it could still write");
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+        drop(memory);
+    }
+
+    fn copy_is_at_work(core: &RawCore<'_>) -> bool {
+        match &core.content {
+            Content::Dump(dump) => dump.copy.is_alive(),
+            Content::Live(_) => false,
+        }
+    }
 }

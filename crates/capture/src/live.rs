@@ -102,8 +102,7 @@ impl Live {
 
     /// All has been read: the copy may go. The shorter it lives, the less the service pays for it.
     pub fn done(&self) {
-        self.copy.kill();
-        self.copy.wait(None);
+        self.copy.end();
     }
 }
 

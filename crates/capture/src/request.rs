@@ -109,10 +109,11 @@ pub struct RawCore<'a> {
     pub title: Title,
     /// Why the kernel's way was passed by, where it was.
     pub passed_by: Option<Failure>,
+    /// Where its bytes are. Fields are dropped in their order, and this one must come before `output`: a copy that the
+    /// kernel still dumps ends here, or it might make its file in the folder while that is being removed.
+    pub content: Content<'a>,
     /// Where it goes.
     pub output: Output,
-    /// Where its bytes are.
-    pub content: Content<'a>,
     /// `/proc/PID/maps` of the copy.
     pub maps: Vec<u8>,
     /// Ranges that a whole core holds: V8's pages.
