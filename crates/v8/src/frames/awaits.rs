@@ -1,0 +1,184 @@
+//! What waits: from a promise through its reactions to the functions that go on when it settles.
+
+use std::collections::HashSet;
+
+use super::{Frame, FrameKind};
+use crate::tagged::Tagged;
+use crate::types::Kind;
+use crate::v8::V8;
+
+/// Most suspended functions in a chain of awaits.
+const MAX_ASYNC: usize = 256;
+
+impl V8 {
+    /// What awaits the async functions on a stack: from the outermost one that runs, through the promises that wait.
+    pub(crate) fn async_stack(&self, frames: &[Frame]) -> Vec<Frame> {
+        for frame in frames.iter().rev() {
+            if let (FrameKind::Js(_), Some(function)) = (frame.kind, frame.function)
+                && let Some(generator) = self.running_generator(frame.fp, function)
+            {
+                let mut out = Vec::new();
+                if let Some(promise) = self.generator_promise(generator) {
+                    self.awaiters(promise, &mut out);
+                }
+                return out;
+            }
+        }
+        Vec::new()
+    }
+
+    /// The reactions of a pending promise: (what follows on fulfilment, what promise it settles).
+    pub fn reactions(&self, promise: Tagged) -> Vec<(Tagged, Tagged)> {
+        let mut out = Vec::new();
+        let Ok(mut at) = self.field(promise.address(), self.c.js_promise_result) else {
+            return out;
+        };
+        let mut seen = HashSet::new();
+        while self
+            .kind_of(at)
+            .is_ok_and(|kind| kind == Kind::PromiseReaction)
+            && seen.insert(at.0)
+            && out.len() < 1 << 16
+        {
+            let fulfill = self
+                .field(at.address(), self.c.reaction_fulfill)
+                .unwrap_or_default();
+            let settles = self
+                .field(at.address(), self.c.reaction_promise)
+                .unwrap_or_default();
+            out.push((fulfill, settles));
+            at = self
+                .field(at.address(), self.c.reaction_next)
+                .unwrap_or_default();
+        }
+        out
+    }
+
+    /// The generator object that an await's handler resumes: it is in a slot of the handler's context.
+    pub fn awaiting_generator(&self, handler: Tagged) -> Option<Tagged> {
+        if self.kind_of(handler).ok()? != Kind::JsFunction {
+            return None;
+        }
+        let context = self
+            .field(handler.address(), self.c.function_context)
+            .ok()?;
+        if self.kind_of(context).ok()? != Kind::Context {
+            return None;
+        }
+        (0..5).find_map(|slot| {
+            let value = self
+                .field(context.address(), self.c.array_data + 8 * slot)
+                .ok()?;
+            matches!(
+                self.kind_of(value),
+                Ok(Kind::JsAsyncFunction | Kind::JsAsyncGenerator | Kind::JsGenerator)
+            )
+            .then_some(value)
+        })
+    }
+
+    /// The promise that a reaction settles, from a JSPromise or a PromiseCapability (promise at 8).
+    fn settled_promise(&self, value: Tagged) -> Option<Tagged> {
+        match self.kind_of(value).ok()? {
+            Kind::JsPromise => Some(value),
+            Kind::Internal => {
+                let promise = self.field(value.address(), 8).ok()?;
+                (self.kind_of(promise).ok()? == Kind::JsPromise).then_some(promise)
+            }
+            _ => None,
+        }
+    }
+
+    /// What waits for a promise: one chain for each of its reactions, at most so many.
+    pub fn await_chains(&self, promise: Tagged, limit: usize) -> Vec<Vec<Frame>> {
+        let mut chains = Vec::new();
+        for (handler, settles) in self.reactions(promise).into_iter().take(limit) {
+            let mut chain = Vec::new();
+            if let Some(next) = self.awaiter(handler, settles, &mut chain) {
+                self.awaiters(next, &mut chain);
+            }
+            if !chain.is_empty() {
+                chains.push(chain);
+            }
+        }
+        // The reactions are linked from the newest to the oldest.
+        chains.reverse();
+        chains
+    }
+
+    /// Adds the functions that wait for a promise, as V8's traces do: one chain, the first that waits.
+    pub fn awaiters(&self, promise: Tagged, out: &mut Vec<Frame>) {
+        let mut promise = promise;
+        let mut seen = HashSet::new();
+        while seen.insert(promise.0) && out.len() < MAX_ASYNC {
+            let reactions = self.reactions(promise);
+            let [(handler, settles)] = reactions[..] else {
+                return;
+            };
+            match self.awaiter(handler, settles, out) {
+                Some(next) => promise = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Adds who waits by one reaction; gives the promise that is settled after it.
+    fn awaiter(&self, handler: Tagged, settles: Tagged, out: &mut Vec<Frame>) -> Option<Tagged> {
+        if let Some(generator) = self.awaiting_generator(handler) {
+            out.push(self.generator_frame(generator).ok()?);
+            return self.generator_promise(generator);
+        }
+        if let Some((name, next)) = self.combinator(handler) {
+            out.push(self.blank(FrameKind::Async, name));
+            return Some(next);
+        }
+        let next = self.settled_promise(settles)?;
+        if self
+            .kind_of(handler)
+            .is_ok_and(|kind| kind == Kind::JsFunction)
+            && let Ok(shared) = self
+                .shared_of(handler)
+                .and_then(|shared| self.shared(shared))
+            && shared.script.is_some()
+        {
+            let mut frame = self.blank(FrameKind::Async, String::new());
+            frame.function = Some(handler);
+            frame.shared = Some(shared.address);
+            self.finish(&mut frame, &shared, None);
+            frame.name = format!("then({})", frame.name);
+            out.push(frame);
+        }
+        Some(next)
+    }
+
+    /// `Promise.all` and its kin, from a handler that is theirs: their context has the resolve-element function's
+    /// remaining count and the capability. (V8's `PromiseAllResolveElementContext`: remaining, capability, values.)
+    fn combinator(&self, handler: Tagged) -> Option<(String, Tagged)> {
+        let shared = self.shared(self.shared_of(handler).ok()?).ok()?;
+        let name = self.builtin_name(shared.builtin?)?;
+        let title = match name.as_str() {
+            "PromiseAllResolveElementClosure" => "Promise.all",
+            "PromiseAllSettledResolveElementClosure" | "PromiseAllSettledRejectElementClosure" => {
+                "Promise.allSettled"
+            }
+            "PromiseAnyRejectElementClosure" => "Promise.any",
+            _ => return None,
+        };
+        let context = self
+            .field(handler.address(), self.c.function_context)
+            .ok()?;
+        let capability = (2..5).find_map(|slot| {
+            let value = self
+                .field(context.address(), self.c.array_data + 8 * slot)
+                .ok()?;
+            self.settled_promise(value)
+        })?;
+        // The index is the function's identity hash, and one.
+        let index = self
+            .field(handler.address(), self.c.properties)
+            .ok()?
+            .as_smi()
+            .map_or(0, |hash| hash - 1);
+        Some((format!("{title} (index {index})"), capability))
+    }
+}

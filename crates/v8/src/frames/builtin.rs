@@ -1,0 +1,137 @@
+//! V8's own machine code: the builtins of the binary, by address and by number.
+
+use crate::v8::{Isolate, V8};
+
+impl V8 {
+    /// Whether an address is in machine code that V8 made, or in its builtins.
+    pub fn is_v8_code(&self, pc: u64) -> bool {
+        self.pages.page_of(pc).is_some() || self.builtin_at(pc).is_some()
+    }
+
+    /// The builtin at an address, of the binary or of a copy that an isolate has made near its code.
+    pub fn builtin_at(&self, pc: u64) -> Option<String> {
+        let (start, size) = self.blob()?;
+        let inside = pc.wrapping_sub(start);
+        let at = if inside < size {
+            pc
+        } else {
+            pc.wrapping_sub(self.blob_copy(pc)?).wrapping_add(start)
+        };
+        if at.wrapping_sub(start) >= size {
+            return None;
+        }
+        let builtins = self.builtins();
+        let index = builtins
+            .partition_point(|symbol| symbol.address <= at)
+            .checked_sub(1);
+        Some(index.map_or_else(String::new, |index| {
+            builtins[index]
+                .name
+                .trim_start_matches("Builtins_")
+                .to_owned()
+        }))
+    }
+
+    /// The start of a copy of the builtins that holds an address. (`CodeRange::RemapEmbeddedBuiltins`.)
+    fn blob_copy(&self, pc: u64) -> Option<u64> {
+        let (start, size) = self.blob()?;
+        if let Ok(copies) = self.copies.read()
+            && let Some(copy) = copies.iter().find(|copy| pc.wrapping_sub(**copy) < size)
+        {
+            return Some(*copy);
+        }
+        let region = self
+            .memory
+            .target()
+            .regions()
+            .into_iter()
+            .find(|region| region.range.contains(&pc))?;
+        if !region.executable
+            || self.pages.page_of(pc).is_some()
+            || (start..start + size).contains(&region.range.start)
+        {
+            return None;
+        }
+        if let Ok(misses) = self.copy_misses.read()
+            && misses.contains(&region.range.start)
+        {
+            return None;
+        }
+        let mut want = [0_u8; 64];
+        self.memory.read(start, &mut want).ok()?;
+        let lowest = pc.saturating_sub(size).max(region.range.start) & !0xfff;
+        let mut at = lowest;
+        while at <= pc {
+            let mut have = [0_u8; 64];
+            if self.memory.read(at, &mut have).is_ok() && have == want {
+                self.copies.write().ok()?.push(at);
+                return Some(at);
+            }
+            at += 0x1000;
+        }
+        self.copy_misses.write().ok()?.push(region.range.start);
+        None
+    }
+
+    /// The name of a builtin by its number: `Builtins_*` symbols have the order of the numbers.
+    pub fn builtin_name(&self, number: i32) -> Option<String> {
+        let names = self.builtin_names.get_or_init(|| {
+            // `Builtins::name` is not in the binary as data; the order of addresses is the order of embedding, which is
+            // that of the numbers only where the two tables agree. The isolate's table of entries tells.
+            let isolate = self.isolates.first();
+            isolate.map_or(Vec::new(), |isolate| self.builtin_order(isolate))
+        });
+        names
+            .get(usize::try_from(number).ok()?)
+            .cloned()
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The builtins by number, from the isolate's table of their entry points: the longest run of pointers to starts of
+    /// builtins in it.
+    fn builtin_order(&self, isolate: &Isolate) -> Vec<String> {
+        let words: Vec<u64> = (0..0x10000_u64)
+            .step_by(8)
+            .map(|offset| {
+                self.memory
+                    .u64(isolate.address.wrapping_add(offset))
+                    .unwrap_or(0)
+            })
+            .collect();
+        let builtins = self.builtins();
+        let (start, size) = self.blob().unwrap_or((0, 0));
+        let name_of = |address: u64| -> Option<String> {
+            let inside = address.wrapping_sub(start);
+            let at = if inside < size {
+                address
+            } else {
+                address
+                    .wrapping_sub(self.blob_copy(address)?)
+                    .wrapping_add(start)
+            };
+            let index = builtins
+                .binary_search_by_key(&at, |symbol| symbol.address)
+                .ok()?;
+            Some(
+                builtins[index]
+                    .name
+                    .trim_start_matches("Builtins_")
+                    .to_owned(),
+            )
+        };
+        let mut best = Vec::new();
+        let mut run = Vec::new();
+        for word in words {
+            match (word > 0x1000).then(|| name_of(word)).flatten() {
+                Some(name) => run.push(name),
+                None => {
+                    if run.len() > best.len() {
+                        best = std::mem::take(&mut run);
+                    }
+                    run.clear();
+                }
+            }
+        }
+        if run.len() > best.len() { run } else { best }
+    }
+}

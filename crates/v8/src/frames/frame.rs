@@ -1,0 +1,99 @@
+//! One frame.
+
+use crate::code::Tier;
+use crate::function::Location;
+use crate::tagged::Tagged;
+use crate::target::NativeFrame;
+use crate::v8::V8;
+
+/// What a frame is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A JavaScript function, by the tier of its code.
+    Js(Tier),
+    /// A function of the language that V8 has built in, such as `Array.prototype.map`.
+    Builtin,
+    /// A piece of V8's own machine code: trampolines, adapters, entry.
+    Internal,
+    /// Compiled C or C++.
+    Native,
+    /// A suspended function that awaits the one above.
+    Async,
+}
+
+impl FrameKind {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FrameKind::Js(_) => "js",
+            FrameKind::Builtin => "builtin",
+            FrameKind::Internal => "internal",
+            FrameKind::Native => "native",
+            FrameKind::Async => "async",
+        }
+    }
+}
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// What it is of.
+    pub kind: FrameKind,
+    /// The name as V8's traces have it, or the native function's.
+    pub name: String,
+    /// Where in the source.
+    pub location: Option<Location>,
+    /// The program counter.
+    pub pc: u64,
+    /// The frame pointer; of a native frame its stack pointer where it has none.
+    pub fp: u64,
+    /// The function, for JavaScript.
+    pub function: Option<Tagged>,
+    /// Where the SharedFunctionInfo is.
+    pub shared: Option<u64>,
+    /// `this`.
+    pub receiver: Option<Tagged>,
+    /// The arguments that were passed, where they are on the stack.
+    pub arguments: Vec<Tagged>,
+    /// It has no frame of its own: the compiler put it into the one below.
+    pub inlined: bool,
+    /// Called with `new`.
+    pub constructor: bool,
+    /// Not the program's own: Node's or V8's.
+    pub internal: bool,
+    /// How it was found.
+    pub trust: &'static str,
+}
+
+impl V8 {
+    pub(crate) fn native_frame(&self, frame: &NativeFrame) -> Frame {
+        let name = match self.memory.target().function_at(frame.pc) {
+            Some((name, offset)) => format!("{name}+{offset:#x}"),
+            None => String::new(),
+        };
+        Frame {
+            pc: frame.pc,
+            fp: frame.fp,
+            trust: frame.trust,
+            ..self.blank(FrameKind::Native, name)
+        }
+    }
+
+    pub(crate) fn blank(&self, kind: FrameKind, name: String) -> Frame {
+        Frame {
+            kind,
+            name,
+            location: None,
+            pc: 0,
+            fp: 0,
+            function: None,
+            shared: None,
+            receiver: None,
+            arguments: Vec::new(),
+            inlined: false,
+            constructor: false,
+            internal: true,
+            trust: "frame pointer",
+        }
+    }
+}
