@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod buffer;
 mod code;
 mod constants;
 mod error;
@@ -28,6 +29,7 @@ mod scope;
 mod string;
 mod tagged;
 mod target;
+mod thrown;
 mod types;
 mod v8;
 mod walk;

@@ -2,6 +2,8 @@
 //!
 //! The order of its parts: `objects/scope-info.tq` of each version. Two words of position moved to the front in 13.
 
+use std::collections::HashSet;
+
 use crate::error::{Result, V8Error};
 use crate::tagged::Tagged;
 use crate::types::Kind;
@@ -165,5 +167,63 @@ impl V8 {
             }
         }
         Ok(names)
+    }
+
+    /// The slot at which the variables of a context begin: behind its scope and the context around it, and an extension
+    /// where its scope has one.
+    pub fn context_locals_start(&self, context: Tagged) -> u64 {
+        let scope = self
+            .field(context.address(), self.c.array_data)
+            .unwrap_or_default();
+        let extension = self
+            .scope(scope)
+            .is_ok_and(|parts| parts.flags >> 26 & 1 == 1);
+        self.c.context_min_slots as u64 + u64::from(extension)
+    }
+
+    /// The variables that a function or context holds on to, from the innermost scope outwards: depth, name, value.
+    ///
+    /// # Errors
+    /// When it is neither a function nor a context.
+    pub fn closure(&self, value: Tagged) -> Result<Vec<(usize, String, Tagged)>> {
+        let mut context = match self.kind_of(value)? {
+            Kind::Context => value,
+            _ => {
+                let at = self.expect(value, Kind::JsFunction, "a function or a context")?;
+                self.field(at, self.c.function_context)?
+            }
+        };
+        let mut out = Vec::new();
+        let mut seen = HashSet::new();
+        let mut depth = 0;
+        while self
+            .kind_of(context)
+            .is_ok_and(|kind| kind == Kind::Context)
+            && !self
+                .types
+                .is_native_context(self.map_of(context)?.instance_type)
+            && seen.insert(context.0)
+        {
+            let scope = self.field(context.address(), self.c.array_data)?;
+            let names = self.scope_names(scope).unwrap_or_default();
+            let first = self.context_locals_start(context);
+            let length = self.array_length(context)?;
+            for (index, name) in names.into_iter().enumerate() {
+                let slot = first + index as u64;
+                if slot < length {
+                    out.push((
+                        depth,
+                        name,
+                        self.unwrap_context_cell(self.element_of(context, slot)?),
+                    ));
+                }
+            }
+            context = self.field(
+                context.address(),
+                self.c.array_data + 8 * self.c.context_previous,
+            )?;
+            depth += 1;
+        }
+        Ok(out)
     }
 }

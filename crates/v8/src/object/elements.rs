@@ -1,0 +1,181 @@
+//! Elements: the properties whose keys are indices, and the arrays they are kept in.
+
+use crate::error::Result;
+use crate::tagged::Tagged;
+use crate::types::Kind;
+use crate::v8::{MapInfo, V8};
+
+use super::Slot;
+
+/// The word of an element that is absent from an array of doubles (`kHoleNanInt64`).
+const DOUBLE_HOLE: u64 = 0xfff7_ffff_fff7_ffff;
+/// Undefined in an array of doubles, where 26 keeps it so (`kUndefinedNanInt64`).
+const DOUBLE_UNDEFINED: u64 = 0xfff6_ffff_fff6_ffff;
+
+/// The indexed properties of an object.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Elements {
+    /// Index and value, in order.
+    pub entries: Vec<(u64, Slot)>,
+    /// The array's length, or the highest index and one.
+    pub length: u64,
+    /// How many entries there are, also those beyond the limit.
+    pub count: u64,
+}
+
+impl V8 {
+    /// The kind of elements, as V8 numbers them.
+    pub fn elements_kind(&self, map: &MapInfo) -> u8 {
+        ((i64::from(map.bits2) & self.c.elements_kind_mask) >> self.c.elements_kind_shift) as u8
+    }
+
+    /// The indexed properties of an object, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When its elements are damaged.
+    pub fn elements(&self, object: Tagged, limit: u64) -> Result<Elements> {
+        let map = self.map_of(object)?;
+        let mut out = Elements::default();
+        if !map.kind.is_js_object() || matches!(map.kind, Kind::JsProxy | Kind::JsTypedArray) {
+            return Ok(out);
+        }
+        if map.kind == Kind::JsArray {
+            out.length = self
+                .number(self.field(object.address(), self.c.js_array_length)?)
+                .unwrap_or(0.0) as u64;
+        }
+        let store = self.field(object.address(), self.c.elements)?;
+        let store_map = self.map_of(store)?;
+        if self
+            .types
+            .name(store_map.instance_type)
+            .contains("NUMBER_DICTIONARY")
+        {
+            let mut entries = self.hash_table(
+                store,
+                self.c.number_dictionary_prefix as u64,
+                self.c.number_dictionary_entry as u64,
+            )?;
+            entries.sort_by(|a, b| {
+                let key = |entry: &Vec<Tagged>| {
+                    entry
+                        .first()
+                        .and_then(|key| self.number(*key))
+                        .unwrap_or(0.0)
+                };
+                key(a).total_cmp(&key(b))
+            });
+            out.count = entries.len() as u64;
+            for entry in entries.into_iter().take(limit as usize) {
+                let [key, value, details] = entry[..] else {
+                    continue;
+                };
+                let accessor =
+                    i64::from(details.as_smi().unwrap_or(0)) & self.c.prop_kind_mask != 0;
+                let slot = if accessor {
+                    self.accessor(value)
+                } else {
+                    Slot::Value(value)
+                };
+                out.entries
+                    .push((self.number(key).unwrap_or(0.0) as u64, slot));
+            }
+            out.length = out
+                .length
+                .max(out.entries.last().map_or(0, |entry| entry.0 + 1));
+            return Ok(out);
+        }
+        let kind = self.elements_kind(&map);
+        if matches!(store_map.kind, Kind::DoubleArray) {
+            let held = self.array_length(store)?;
+            let used = if map.kind == Kind::JsArray {
+                held.min(out.length)
+            } else {
+                held
+            };
+            for index in 0..used.min(limit) {
+                let bits = self.memory.u64(
+                    self.at(store.address(), self.c.array_data)
+                        .wrapping_add(8 * index),
+                )?;
+                out.entries.push((
+                    index,
+                    match bits {
+                        DOUBLE_HOLE => Slot::Hole,
+                        DOUBLE_UNDEFINED if self.column >= 3 => {
+                            Slot::Value(self.root("undefined_value").unwrap_or_default())
+                        }
+                        bits => Slot::Double(f64::from_bits(bits)),
+                    },
+                ));
+            }
+            out.count = used;
+            return Ok(out);
+        }
+        // Sloppy arguments: the parameters that the function's variables alias are in its context. (`SloppyArgumentsElements`:
+        // length 8, context 16, arguments 24, mapped entries from 32.)
+        let (store, context, mapped) = if matches!(kind, 14 | 15)
+            && self.types.name(store_map.instance_type) == "SLOPPY_ARGUMENTS_ELEMENTS"
+        {
+            let mapped = self.array_length(store)?;
+            let context = self.field(store.address(), 16)?;
+            let entries = (0..mapped)
+                .map(|index| self.field(store.address(), 32 + 8 * index as i64))
+                .collect::<Result<Vec<_>>>()?;
+            (self.field(store.address(), 24)?, Some(context), entries)
+        } else {
+            (store, None, Vec::new())
+        };
+        if self.map_of(store)?.kind != Kind::FixedArray {
+            return Ok(out);
+        }
+        let held = self.array_length(store)?;
+        let mut used = if map.kind == Kind::JsArray {
+            held.min(out.length)
+        } else {
+            held
+        };
+        if map.kind == Kind::JsArguments
+            && let Some(length) = self.own_property(object, "length").and_then(Tagged::as_smi)
+        {
+            used = used.min(length.max(0) as u64);
+        }
+        for index in 0..used.min(limit) {
+            let mut value = self.element_of(store, index)?;
+            if let (Some(context), Some(slot)) = (
+                context,
+                mapped.get(index as usize).and_then(|slot| slot.as_smi()),
+            ) {
+                value = self.field(context.address(), self.c.array_data + 8 * i64::from(slot))?;
+                value = self.unwrap_context_cell(value);
+            }
+            out.entries.push((
+                index,
+                if self.is_hole(value) {
+                    Slot::Hole
+                } else {
+                    Slot::Value(value)
+                },
+            ));
+        }
+        out.count = used;
+        if map.kind != Kind::JsArray {
+            // Room for more is not an element.
+            while matches!(out.entries.last(), Some((_, Slot::Hole))) {
+                out.entries.pop();
+            }
+            out.length = out.entries.last().map_or(0, |entry| entry.0 + 1);
+        }
+        Ok(out)
+    }
+
+    /// In 26 a context slot may hold a cell around its value. (`ContextCell`: tagged value 8, state i32 24, double 32.)
+    pub fn unwrap_context_cell(&self, value: Tagged) -> Tagged {
+        match self.kind_of(value) {
+            Ok(Kind::ContextCell) => self
+                .field(value.address(), self.c.context_cell_value)
+                .unwrap_or(value),
+            _ => value,
+        }
+    }
+}

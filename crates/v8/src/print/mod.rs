@@ -1,0 +1,272 @@
+//! Values as a developer writes them: one tree, from which text and JSON are made.
+
+mod bytes;
+mod contents;
+mod head;
+mod internal;
+mod text;
+mod value;
+
+use std::collections::HashSet;
+
+use crate::error::Result;
+use crate::object::Slot;
+use crate::tagged::Tagged;
+use crate::types::Kind;
+use crate::v8::V8;
+
+pub use text::{key_text, number_text, quoted};
+pub use value::{Entry, Value};
+
+/// How much is shown.
+#[derive(Debug, Clone)]
+pub struct PrintOptions {
+    /// How many levels of objects are opened; 0 shows the value's head alone.
+    pub depth: usize,
+    /// Most characters of a string.
+    pub string: usize,
+    /// Most entries of an array, a Map, an object.
+    pub entries: usize,
+    /// Addresses of all objects.
+    pub addresses: bool,
+    /// Properties that are not enumerable, and V8's own private ones.
+    pub hidden: bool,
+}
+
+impl Default for PrintOptions {
+    fn default() -> PrintOptions {
+        PrintOptions {
+            depth: 2,
+            string: 200,
+            entries: 100,
+            addresses: false,
+            hidden: false,
+        }
+    }
+}
+
+/// What is being printed.
+struct Printer<'a> {
+    v8: &'a V8,
+    options: &'a PrintOptions,
+    /// The objects around this one.
+    around: HashSet<u64>,
+    /// How many values may still be printed: a bound for tables of tables.
+    left: usize,
+}
+
+impl V8 {
+    /// A value with what is in it.
+    pub fn print(&self, value: Tagged, options: &PrintOptions) -> Value {
+        let mut printer = Printer {
+            v8: self,
+            options,
+            around: HashSet::new(),
+            left: 200_000,
+        };
+        printer.value(value, options.depth.min(64))
+    }
+
+    /// A value in a few words, for lists and frames.
+    pub fn brief(&self, value: Tagged) -> String {
+        let options = PrintOptions {
+            depth: 0,
+            string: 60,
+            entries: 3,
+            ..PrintOptions::default()
+        };
+        self.print(value, &options).text(&options)
+    }
+
+    /// The content of a slot.
+    pub fn print_slot(&self, slot: &Slot, options: &PrintOptions) -> Value {
+        let mut printer = Printer {
+            v8: self,
+            options,
+            around: HashSet::new(),
+            left: 200_000,
+        };
+        printer.slot(slot, options.depth.min(64))
+    }
+}
+
+impl Printer<'_> {
+    fn slot(&mut self, slot: &Slot, depth: usize) -> Value {
+        match slot {
+            Slot::Value(value) => self.value(*value, depth),
+            Slot::Double(value) => Value::plain("number", number_text(*value)),
+            Slot::Hole => Value::plain("hole", "<hole>"),
+            Slot::Native => Value::plain("accessor", "[native accessor]"),
+            Slot::Accessor(getter, setter) => {
+                let is = |value: &Tagged| {
+                    self.v8.kind_of(*value).is_ok_and(|kind| {
+                        kind == Kind::JsFunction || kind == Kind::FunctionTemplateInfo
+                    })
+                };
+                let text = match (is(getter), is(setter)) {
+                    (true, true) => "[Getter/Setter]",
+                    (true, false) => "[Getter]",
+                    (false, true) => "[Setter]",
+                    (false, false) => "[Accessor]",
+                };
+                Value {
+                    address: is(getter).then_some(getter.0),
+                    ..Value::plain("accessor", text)
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, value: Tagged, depth: usize) -> Value {
+        self.left = self.left.saturating_sub(1);
+        if let Some(smi) = value.as_smi() {
+            return Value::plain("number", smi.to_string());
+        }
+        if value.is_cleared() {
+            return Value::plain("cleared", "<cleared>");
+        }
+        let value = value.strong();
+        match self.try_value(value, depth) {
+            Ok(printed) => Value {
+                address: printed.address.or(Some(value.0)),
+                ..printed
+            },
+            Err(error) => Value {
+                address: Some(value.0),
+                ..Value::plain("unreadable", format!("<{error}>"))
+            },
+        }
+    }
+
+    fn try_value(&mut self, value: Tagged, depth: usize) -> Result<Value> {
+        let v8 = self.v8;
+        let map = v8.map_of(value)?;
+        Ok(match map.kind {
+            Kind::String => {
+                let text = v8.text(value, self.options.string)?;
+                let more = if text.truncated {
+                    format!(
+                        "... {} more characters",
+                        text.length - self.options.string as u64
+                    )
+                } else {
+                    String::new()
+                };
+                Value::plain("string", quoted(&text.text) + &more)
+            }
+            Kind::HeapNumber => {
+                Value::plain("number", number_text(v8.number(value).unwrap_or(f64::NAN)))
+            }
+            Kind::BigInt => Value::plain("bigint", v8.bigint(value)? + "n"),
+            Kind::Symbol => {
+                let description = match v8.symbol_description(value)? {
+                    Some(description) => description,
+                    None => v8.root_name(value).unwrap_or_default().to_owned(),
+                };
+                Value::plain("symbol", format!("Symbol({description})"))
+            }
+            Kind::Oddball => {
+                let text = match v8.root_name(value) {
+                    Some("undefined_value") => "undefined",
+                    Some("null_value") => "null",
+                    Some("true_value") => "true",
+                    Some("false_value") => "false",
+                    Some(other) => return Ok(Value::plain("internal", format!("<{other}>"))),
+                    None => self.oddball(value),
+                };
+                let what = match text {
+                    "true" | "false" => "boolean",
+                    "undefined" => "undefined",
+                    _ => "null",
+                };
+                Value::plain(what, text)
+            }
+            Kind::Hole => Value::plain("hole", "<hole>"),
+            kind if kind.is_js_object() => self.object(value, kind, depth)?,
+            _ => self.internal(value, depth)?,
+        })
+    }
+
+    fn oddball(&self, value: Tagged) -> &'static str {
+        let kind = self
+            .v8
+            .field(value.address(), self.v8.c.oddball_kind)
+            .ok()
+            .and_then(Tagged::as_smi);
+        let undefined = if self.v8.column == 0 { 5 } else { 4 };
+        match kind {
+            Some(0) => "false",
+            Some(1) => "true",
+            Some(3) => "null",
+            Some(kind) if kind == undefined => "undefined",
+            _ => "<oddball>",
+        }
+    }
+
+    fn object(&mut self, value: Tagged, kind: Kind, depth: usize) -> Result<Value> {
+        let v8 = self.v8;
+        let class = v8.class_name(value)?.to_string();
+        let mut out = Value {
+            address: Some(value.0),
+            class: class.clone(),
+            brackets: Some(("{", "}")),
+            ..Value::plain(
+                if matches!(kind, Kind::JsFunction | Kind::JsBoundFunction) {
+                    "function"
+                } else {
+                    "object"
+                },
+                "",
+            )
+        };
+        out.text = self.head(value, kind, &class)?;
+        if matches!(kind, Kind::JsArray | Kind::JsArguments | Kind::JsTypedArray) {
+            out.brackets = Some(("[", "]"));
+        }
+        if self.around.contains(&value.0) {
+            out.closed = Some("Circular");
+            return Ok(out);
+        }
+        let whole = matches!(
+            kind,
+            Kind::JsFunction
+                | Kind::JsBoundFunction
+                | Kind::JsDate
+                | Kind::JsRegExp
+                | Kind::JsWrapper
+                | Kind::JsError
+        );
+        if depth == 0 || self.left == 0 {
+            if whole {
+                out.brackets = None;
+            } else {
+                out.closed = Some("");
+            }
+            return Ok(out);
+        }
+        self.around.insert(value.0);
+        let filled = self.fill(value, kind, depth - 1, &mut out);
+        self.around.remove(&value.0);
+        if let Err(error) = filled {
+            out.entries.push(Entry {
+                key: Some("<unreadable>".to_owned()),
+                map_key: None,
+                value: Value::plain("unreadable", format!("<{error}>")),
+            });
+        }
+        // A function or a date without properties of its own is its head alone.
+        if whole && out.entries.is_empty() && out.more == 0 {
+            out.brackets = None;
+        }
+        Ok(out)
+    }
+
+    fn named(&mut self, name: &str, value: Tagged, depth: usize, out: &mut Value) {
+        let content = self.value(value, depth);
+        out.entries.push(Entry {
+            key: Some(name.to_owned()),
+            map_key: None,
+            value: content,
+        });
+    }
+}
