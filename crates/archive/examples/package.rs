@@ -18,7 +18,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = File::open(&core)?;
     let process = Process::open(CoreFile::open(file.try_clone()?)?, &Sysroot::host())?;
     let job = PackageJob {
-        process: &process,
         name: Path::new(&core)
             .file_name()
             .and_then(|name| name.to_str())
@@ -37,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
         progress: &|_| true,
     };
-    let packaged = package(&job)?;
+    let packaged = package(&process, &job)?;
     for note in packaged.left_out.iter().chain(&packaged.notes) {
         println!("{note}");
     }

@@ -68,7 +68,7 @@ pub use open::{
     parse_size, printable, unpack, unpack_source, verify, verify_source,
 };
 #[cfg(feature = "package")]
-pub use package::{KernelJob, PackageError, PackageJob, Packaged, package, package_kernel};
+pub use package::{PackageError, PackageJob, Packaged, package, package_kernel};
 pub use source::{CoreSource, LiveImage, Part};
 pub use sparse::{SparseWriter, Written, write_core};
 pub use stream::{MIN_ZEROS, PackOptions, StreamWriter, WorkerDied};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use stillcore_archive::{
-    KernelJob, ManifestHead, PackOptions, PackageError, Packaged, package_kernel,
+    ManifestHead, PackOptions, PackageError, PackageJob, Packaged, package_kernel,
 };
 use stillcore_corefile::{DumpFormat, FileSource, KernelDump, Source, Sysroot};
 
@@ -290,18 +290,20 @@ fn recognise(path: &Path) -> (Arc<dyn Source>, KernelDump) {
 fn pack(dump: &Path, files: &Sysroot) -> Result<(PathBuf, Packaged), PackageError> {
     let (source, parsed) = recognise(dump);
     let output = dump.with_extension("tar.gz");
-    let packaged = package_kernel(&KernelJob {
-        dump: &parsed,
-        source,
+    let packaged = package_kernel(
+        &parsed,
+        &source,
         files,
-        name: dump.file_name().unwrap().to_str().unwrap(),
-        core_file: None,
-        core_mtime: SystemTime::now(),
-        output: &output,
-        manifest: ManifestHead::default(),
-        options: PackOptions::default(),
-        progress: &|_| true,
-    })?;
+        &PackageJob {
+            name: dump.file_name().unwrap().to_str().unwrap(),
+            core_file: None,
+            core_mtime: SystemTime::now(),
+            output: &output,
+            manifest: ManifestHead::default(),
+            options: PackOptions::default(),
+            progress: &|_| true,
+        },
+    )?;
     Ok((output, packaged))
 }
 

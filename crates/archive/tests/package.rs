@@ -155,16 +155,18 @@ fn gcore_core(folder: &Path, program: &Path, then: impl Fn()) -> Option<PathBuf>
 fn pack(core: &Path, output: &Path, files: &Sysroot) -> Result<Packaged, PackageError> {
     let file = File::open(core).unwrap();
     let process = Process::open(CoreFile::open(file.try_clone().unwrap()).unwrap(), files).unwrap();
-    package(&PackageJob {
-        process: &process,
-        name: core.file_name().unwrap().to_str().unwrap(),
-        core_file: Some(&file),
-        core_mtime: file.metadata().unwrap().modified().unwrap(),
-        output,
-        manifest: ManifestHead::default(),
-        options: PackOptions::default(),
-        progress: &|_| true,
-    })
+    package(
+        &process,
+        &PackageJob {
+            name: core.file_name().unwrap().to_str().unwrap(),
+            core_file: Some(&file),
+            core_mtime: file.metadata().unwrap().modified().unwrap(),
+            output,
+            manifest: ManifestHead::default(),
+            options: PackOptions::default(),
+            progress: &|_| true,
+        },
+    )
 }
 
 /// What gdb, started by the archive's own script, says of the first thread's stack in a root where there is nothing
@@ -545,16 +547,18 @@ fn nothing_is_left_of_an_archive_that_fails_or_is_killed() {
     )
     .unwrap();
     let output = folder.path().join("out.tar.gz");
-    let result = package(&PackageJob {
-        process: &process,
-        name: "core",
-        core_file: Some(&file),
-        core_mtime: file.metadata().unwrap().modified().unwrap(),
-        output: &output,
-        manifest: ManifestHead::default(),
-        options: PackOptions::default(),
-        progress: &|_| false,
-    });
+    let result = package(
+        &process,
+        &PackageJob {
+            name: "core",
+            core_file: Some(&file),
+            core_mtime: file.metadata().unwrap().modified().unwrap(),
+            output: &output,
+            manifest: ManifestHead::default(),
+            options: PackOptions::default(),
+            progress: &|_| false,
+        },
+    );
     assert!(matches!(result, Err(PackageError::Pack(_))));
     let left: Vec<_> = fs::read_dir(folder.path())
         .unwrap()

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use stillcore_corefile::{End, FrameTrust, ModuleKind};
@@ -229,33 +230,41 @@ fn modules_are_those_of_gdb() {
     assert_eq!(ours, libraries.len());
 }
 
-#[test]
-fn a_core_by_gcore() {
-    if !has("gcore") && !has("gdb") {
-        return skipped("there is no gcore");
+/// A core of a program that waits, by gcore, and the process's id; `None`, with the reason printed, where that cannot be
+/// had.
+fn by_gcore(bench: &Bench, program: &Path) -> Option<(PathBuf, i32)> {
+    if !has("gcore") {
+        skipped("there is no gcore");
+        return None;
     }
-    let Some(bench) = Bench::new() else { return };
-    let sleeps = THREADS.replace("abort();", "sleeps(7);");
-    let program = bench.compile("program", &sleeps, &["-g", "-O1", "-pthread"]);
-    let mut child = Command::new(&program)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = Command::new(program).stdout(Stdio::null()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(700));
-    let pid = child.id().to_string();
+    let pid = child.id();
     let made = Command::new("gcore")
-        .args(["-o", "core", &pid])
+        .args(["-o", "core", &pid.to_string()])
         .current_dir(bench.path())
         .output();
     child.kill().unwrap();
     child.wait().unwrap();
     let core = bench.path().join(format!("core.{pid}"));
     if !core.exists() {
-        return skipped(&format!("gcore made none: {made:?}"));
+        skipped(&format!("gcore made none: {made:?}"));
+        return None;
     }
+    Some((core, pid as i32))
+}
+
+#[test]
+fn a_core_by_gcore() {
+    let Some(bench) = Bench::new() else { return };
+    let sleeps = THREADS.replace("abort();", "sleeps(7);");
+    let program = bench.compile("program", &sleeps, &["-g", "-O1", "-pthread"]);
+    let Some((core, pid)) = by_gcore(&bench, &program) else {
+        return;
+    };
     let process = open(&core);
     assert_eq!(process.threads.len(), 64);
-    assert_eq!(process.about.pid, pid.parse().ok());
+    assert_eq!(process.about.pid, Some(pid));
     assert!(process.about.signal.is_none_or(|signal| signal.number != 6));
     assert_as_gdb(&process, &program, &core, &[]);
 }
@@ -347,27 +356,14 @@ fn an_endless_recursion() {
 /// The text of a file that is gone is in gcore's core: its unwind table is read there.
 #[test]
 fn a_program_that_is_gone_in_a_core_by_gcore() {
-    if !has("gcore") && !has("gdb") {
-        return skipped("there is no gcore");
-    }
     let Some(bench) = Bench::new() else { return };
     let source = "#include <unistd.h>\nstatic void __attribute__((noinline)) sleeps(int n) { for (;;) { pause(); n++; } }\n\
         static void __attribute__((noinline)) outer(int n) { sleeps(n); pause(); }\n\
         int main(int argc, char **argv) { unlink(argv[0]); outer(argc); return 0; }\n";
     let program = bench.compile("program", source, &["-O2"]);
-    let mut child = Command::new(&program).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    let pid = child.id().to_string();
-    let made = Command::new("gcore")
-        .args(["-o", "core", &pid])
-        .current_dir(bench.path())
-        .output();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let core = bench.path().join(format!("core.{pid}"));
-    if !core.exists() {
-        return skipped(&format!("gcore made none: {made:?}"));
-    }
+    let Some((core, _)) = by_gcore(&bench, &program) else {
+        return;
+    };
     let process = open(&core);
     let module = process.executable().unwrap();
     assert!(module.deleted && module.file.is_none());

@@ -9,13 +9,17 @@ use sha2::{Digest, Sha256};
 use stillcore_corefile::{CoreFile, FileSource, Source, build_id};
 
 use super::blocks::Blocks;
+use super::cache::Key;
 use super::decode::Format;
 use super::error::OpenError;
+use super::find::below;
 use super::limits::{Step, step};
+use super::opened::{Opened, OpenedKind};
+use super::opener::Opener;
+use super::options::OpenOptions;
 use super::path::{parts, printable};
 use super::tar::{Entry, Kind, Sink};
 use super::walk::{Content, Visitor, walk};
-use super::{OpenOptions, Opened, OpenedKind, Opener, below};
 use crate::Compression;
 use crate::Manifest;
 use crate::index::INDEX_NAME;
@@ -93,7 +97,7 @@ pub fn verify(path: &Path, options: &OpenOptions) -> Result<Verified, OpenError>
     let file = File::open(path).map_err(OpenError::Io)?;
     let metadata = file.metadata().map_err(OpenError::Io)?;
     let source = FileSource::new(file).map_err(OpenError::Io)?;
-    let key = super::Key::of(path, &metadata, &source).map_err(OpenError::Io)?;
+    let key = Key::of(path, &metadata, &source).map_err(OpenError::Io)?;
     verify_keyed(Arc::new(source), Some(key), options)
 }
 
@@ -110,7 +114,7 @@ pub fn verify_source(
 
 fn verify_keyed(
     source: Arc<dyn Source>,
-    key: Option<super::Key>,
+    key: Option<Key>,
     options: &OpenOptions,
 ) -> Result<Verified, OpenError> {
     let mut verified = Verified::default();

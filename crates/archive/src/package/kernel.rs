@@ -6,21 +6,19 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use stillcore_corefile::{
     Check, FileSource, Found, KernelDump, LoadedModule, Source, Sysroot, build_id, file_section,
     file_symbol,
 };
 
-use crate::manifest::{FileEntry, ManifestHead, hex, lossy};
+use crate::manifest::{FileEntry, hex, lossy};
 use crate::script::{here, quoted};
 use crate::source::CoreSource;
-use crate::stream::PackOptions;
 
 use super::links::normal;
 use super::tree::{Content, Tree};
-use super::{PackageError, Packaged, WholeSource, create, failed, folder};
+use super::{PackageError, PackageJob, Packaged, WholeSource, create, failed, folder};
 
 /// Folders of modules below a root; those with debug information first.
 const MODULE_FOLDERS: [&str; 4] = [
@@ -34,41 +32,22 @@ const MODULE_FOLDERS: [&str; 4] = [
 const MAX_FOLDERS: usize = 1 << 14;
 const MAX_MODULES: usize = 1 << 16;
 
-/// Everything that [`package_kernel`] needs.
-pub struct KernelJob<'a> {
-    /// The dump.
-    pub dump: &'a KernelDump,
-    /// Its bytes.
-    pub source: Arc<dyn Source>,
-    /// Where `vmlinux` and modules are looked for.
-    pub files: &'a Sysroot,
-    /// The dump's name: the top folder is `archive-` and this.
-    pub name: &'a str,
-    /// The dump as an open file, where it is one: its holes are neither read nor compressed.
-    pub core_file: Option<&'a File>,
-    /// When the dump was written.
-    pub core_mtime: SystemTime,
-    /// Where the archive is to be. Nothing may be there yet.
-    pub output: &'a Path,
-    /// What the caller knows for the manifest.
-    pub manifest: ManifestHead,
-    /// Threads and compression.
-    pub options: PackOptions,
-    /// Told how many bytes of input were taken in since the last call; `false` stops the packing.
-    pub progress: &'a dyn Fn(u64) -> bool,
-}
-
-/// Packs a crash dump of the kernel with the `vmlinux` that it is of and the modules that were loaded, and
-/// `run-drgn.sh`, `run-sdb.sh` and `run-crash.sh`.
+/// Packs a crash dump of the kernel, whose bytes are `source`, with the `vmlinux` that it is of and the modules that were
+/// loaded, and `run-drgn.sh`, `run-sdb.sh` and `run-crash.sh`. `files` says where `vmlinux` and modules are looked for.
 ///
 /// # Errors
 /// [`PackageError::NoKernel`] where there is no `vmlinux` for it; see [`PackageError`] for the others.
-pub fn package_kernel(job: &KernelJob<'_>) -> Result<Packaged, PackageError> {
-    let release = job.dump.release().ok_or_else(|| PackageError::NoKernel {
+pub fn package_kernel(
+    dump: &KernelDump,
+    source: &Arc<dyn Source>,
+    files: &Sysroot,
+    job: &PackageJob<'_>,
+) -> Result<Packaged, PackageError> {
+    let release = dump.release().ok_or_else(|| PackageError::NoKernel {
         what: "the dump does not tell the kernel's release (OSRELEASE in VMCOREINFO)".to_owned(),
         advice: String::new(),
     })?;
-    let vmlinux = find_vmlinux(job.dump, release, job.files)?;
+    let vmlinux = find_vmlinux(dump, release, files)?;
     let output = create(job.output)?;
     let top = format!("archive-{}", job.name);
     let mut tree = Tree::start(
@@ -83,7 +62,7 @@ pub fn package_kernel(job: &KernelJob<'_>) -> Result<Packaged, PackageError> {
     }
     let name = super::usable_name(job.name, |_| false);
     tree.reserve(name.as_bytes());
-    let whole = WholeSource(job.source.clone());
+    let whole = WholeSource(source.clone());
     let core: &dyn CoreSource = match job.core_file {
         Some(file) => file,
         None => &whole,
@@ -95,29 +74,29 @@ pub fn package_kernel(job: &KernelJob<'_>) -> Result<Packaged, PackageError> {
             vmlinux.path.display()
         ));
     }
-    if job.dump.is_flattened() {
+    if dump.is_flattened() {
         tree.note(
             "the dump is flattened: drgn needs it rearranged first (makedumpfile -R); crash reads it as it is"
                 .to_owned(),
         );
     }
-    let place = add(&mut tree, &vmlinux, "vmlinux", job.files)?;
-    let modules = choose(&mut tree, job, release, &vmlinux);
+    let place = add(&mut tree, &vmlinux, "vmlinux", files)?;
+    let modules = choose(&mut tree, dump, files, release, &vmlinux);
     let mut module_places = Vec::new();
     for module in &modules {
-        module_places.push(add(&mut tree, module, "module", job.files)?);
+        module_places.push(add(&mut tree, module, "module", files)?);
     }
     let mut head = job.manifest.clone();
     head.extra.insert(
         "kernel".into(),
         serde_json::json!({
             "release": release,
-            "buildId": job.dump.build_id().as_deref().map(hex),
-            "format": match job.dump.format() {
+            "buildId": dump.build_id().as_deref().map(hex),
+            "format": match dump.format() {
                 stillcore_corefile::DumpFormat::Elf => "elf",
                 stillcore_corefile::DumpFormat::Compressed => "makedumpfile",
             },
-            "flattened": job.dump.is_flattened(),
+            "flattened": dump.is_flattened(),
         }),
     );
     let scripts = scripts(name.as_bytes(), &place, &module_places);
@@ -272,8 +251,14 @@ fn roots(files: &Sysroot) -> Vec<PathBuf> {
 }
 
 /// The modules to pack.
-fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Found) -> Vec<Found> {
-    let available = available(release, job.files);
+fn choose(
+    tree: &mut Tree<'_>,
+    dump: &KernelDump,
+    files: &Sysroot,
+    release: &str,
+    vmlinux: &Found,
+) -> Vec<Found> {
+    let available = available(release, files);
     if available.is_empty() {
         tree.note(format!(
             "no modules of Linux {release} were found (lib/modules/{release})"
@@ -283,7 +268,7 @@ fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Fou
     let loaded = file_symbol(&vmlinux.source, "modules")
         .ok_or_else(|| "vmlinux has no symbol `modules`".to_owned())
         .and_then(|list| {
-            let loaded = job.dump.loaded_modules(list);
+            let loaded = dump.loaded_modules(list);
             loaded.map_err(|error| error.to_string())
         });
     let loaded = match loaded {
@@ -313,7 +298,7 @@ fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Fou
     let mut chosen = Vec::new();
     let mut unchecked = 0;
     for module in &loaded {
-        let Some(files) = available.get(&module.name) else {
+        let Some(candidates) = available.get(&module.name) else {
             tree.note(format!("the module {} was not found", module.name));
             tree.list(FileEntry {
                 path: module.name.clone(),
@@ -323,24 +308,24 @@ fn choose(tree: &mut Tree<'_>, job: &KernelJob<'_>, release: &str, vmlinux: &Fou
             });
             continue;
         };
-        let best = files.iter().map(|file| (compare(module, file), file));
+        let best = candidates.iter().map(|file| (compare(module, file), file));
         match best.min_by_key(|(same, _)| *same) {
             Some((Same::Yes, file)) => chosen.push(file.clone()),
             Some((Same::Unknown, file)) => {
                 unchecked += 1;
                 chosen.push(file.clone());
             }
-            _ if job.files.force => chosen.push(files[0].clone()),
+            _ if files.force => chosen.push(candidates[0].clone()),
             _ => {
-                let path = files[0].path.display();
+                let path = candidates[0].path.display();
                 tree.leave_out(format!(
                     "{path} is not the module {} that was loaded, and is left out: neither build-id nor srcversion is the \
                      same",
                     module.name
                 ));
                 tree.list(FileEntry {
-                    path: lossy(files[0].path.as_os_str().as_bytes()),
-                    build_id: files[0].build_id.as_deref().map(hex),
+                    path: lossy(candidates[0].path.as_os_str().as_bytes()),
+                    build_id: candidates[0].build_id.as_deref().map(hex),
                     kind: Some("module".to_owned()),
                     reason: Some(
                         "another build: neither build-id nor srcversion is the same".to_owned(),

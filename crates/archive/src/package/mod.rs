@@ -27,15 +27,13 @@ use crate::script::ScriptPlan;
 use crate::source::{CoreSource, LiveImage, Part};
 use crate::stream::PackOptions;
 
-pub use kernel::{KernelJob, package_kernel};
+pub use kernel::package_kernel;
 use links::parts;
 use output::Output;
 use tree::{Content, Tree};
 
-/// Everything that [`package`] needs.
+/// How an archive is made of a core, be it a process's ([`package`]) or a kernel's ([`package_kernel`]).
 pub struct PackageJob<'a> {
-    /// The dumped process; its files have been looked for.
-    pub process: &'a Process,
     /// The core's name: the top folder is `archive-` and this.
     pub name: &'a str,
     /// The core as an open file, where it is one: its holes are neither read nor compressed.
@@ -93,13 +91,14 @@ pub enum PackageError {
     Pack(#[from] PackError),
 }
 
-/// Packs a core with all that belongs to it, and names the archive when it is whole.
+/// Packs the core of a process, whose files have been looked for, with all that belongs to it, and names the archive
+/// when it is whole.
 ///
 /// Nothing of what is packed is run, and no file is opened that is not a plain file.
 ///
 /// # Errors
 /// See [`PackageError`]. A file that cannot be had is none: the manifest says why it is missing.
-pub fn package(job: &PackageJob<'_>) -> Result<Packaged, PackageError> {
+pub fn package(process: &Process, job: &PackageJob<'_>) -> Result<Packaged, PackageError> {
     let output = create(job.output)?;
     let top = format!("archive-{}", job.name);
     let mut tree = Tree::start(
@@ -109,25 +108,25 @@ pub fn package(job: &PackageJob<'_>) -> Result<Packaged, PackageError> {
         &job.options,
         job.progress,
     )?;
-    let core_name = core_name(job);
+    let core_name = core_name(process, job.name);
     tree.reserve(core_name.as_bytes());
-    for module in &job.process.modules {
-        tree.plan_links(module, job.process.sysroot());
+    for module in &process.modules {
+        tree.plan_links(module, process.sysroot());
     }
     tree.write_links()?;
-    let whole = WholeSource(job.process.core.source().clone());
+    let whole = WholeSource(process.core.source().clone());
     let core: &dyn CoreSource = match job.core_file {
         Some(file) => file,
         None => &whole,
     };
     tree.core(core_name.as_bytes(), core)?;
     let mut plan = ScriptPlan::new(core_name.as_bytes());
-    for module in &job.process.modules {
+    for module in &process.modules {
         if module.kind != ModuleKind::Vdso {
-            add_module(&mut tree, &mut plan, module, job.process)?;
+            add_module(&mut tree, &mut plan, module, process)?;
         }
     }
-    list_others(&mut tree, job.process);
+    list_others(&mut tree, process);
     let (output_bytes, manifest, left_out, notes) = tree.finish(&job.manifest, &plan.scripts())?;
     output
         .publish()
@@ -156,9 +155,9 @@ fn failed(path: &Path, source: io::Error) -> PackageError {
 }
 
 /// The core keeps its name, unless something else in the archive has it.
-fn core_name(job: &PackageJob<'_>) -> String {
-    let modules = &job.process.modules;
-    usable_name(job.name, |name| {
+fn core_name(process: &Process, name: &str) -> String {
+    let modules = &process.modules;
+    usable_name(name, |name| {
         let taken = |path: &[u8]| parts(path).next().as_deref() == Some(name.as_bytes());
         modules.iter().any(|module| taken(&module.path))
     })

@@ -9,8 +9,8 @@ use chrono::{DateTime, Local, SecondsFormat};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stillcore_archive::{
-    Compression, FileEntry, KernelJob, ManifestHead, PackOptions, PackageError, PackageJob, Tool,
-    package, package_kernel,
+    Compression, FileEntry, ManifestHead, PackOptions, PackageError, PackageJob, Tool, package,
+    package_kernel,
 };
 use stillcore_corefile::{Arch, KernelDump};
 
@@ -134,33 +134,23 @@ impl Archive {
         let source = opened.core.clone();
         let dump = KernelDump::recognise(source.clone())
             .with_context(|| crate::args::shown(&self.core.core))?;
+        let mut job = PackageJob {
+            name: &stem,
+            core_file: plain.as_ref(),
+            core_mtime,
+            output: &output,
+            manifest: ManifestHead::default(),
+            options,
+            progress: &progress,
+        };
         let (packaged, mut problems) = if let Some(dump) = dump {
-            let packaged = package_kernel(&KernelJob {
-                dump: &dump,
-                source,
-                files: &sysroot(&self.core)?,
-                name: &stem,
-                core_file: plain.as_ref(),
-                core_mtime,
-                output: &output,
-                manifest: kernel_head(&dump, core_mtime),
-                options,
-                progress: &progress,
-            });
+            job.manifest = kernel_head(&dump, core_mtime);
+            let packaged = package_kernel(&dump, &source, &sysroot(&self.core)?, &job);
             (packaged, Problems::default())
         } else {
             let session = Session::of(&self.core, opened)?;
-            let packaged = package(&PackageJob {
-                process: &session.process,
-                name: &stem,
-                core_file: plain.as_ref(),
-                core_mtime,
-                output: &output,
-                manifest: head(&session, core_mtime),
-                options,
-                progress: &progress,
-            });
-            (packaged, session.problems)
+            job.manifest = head(&session, core_mtime);
+            (package(&session.process, &job), session.problems)
         };
         drop(bar);
         let packaged = packaged.map_err(|error| match error {
