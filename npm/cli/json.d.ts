@@ -190,6 +190,7 @@ export interface Share {
   core: number
   /** In a file that was found and is the one that was mapped. */
   file: number
+  /** Never touched (a hole of a sparse core), or behind the end of a file. */
   zero: number
   /** Nowhere; and how many of those nobody could access: reserved address space and guard pages, in which nothing was. */
   missing: number
@@ -284,7 +285,11 @@ export interface Cleared {
   busy: number
 }
 
-/** `stillcore doctor --json`; null is what could not be found out, or is not asked where there is no process to look at */
+/**
+ * `stillcore doctor --json`; null is what could not be found out, or is not asked where there is no process to look at.
+ * Nearly what the addon's `doctor()` gives (its `Report` knows of Node, and tells more of the process that it is in); it
+ * stands here again because neither package is installed with the other.
+ */
 export interface Doctor {
   /** Whether createCore would work, by one of the `ways`. */
   ok: boolean

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
+use stillcore_corefile::next_data;
 
 /// Memory is given up in pieces of this many bytes when it cannot be read. No page is smaller.
 const PAGE: u64 = 4096;
@@ -122,7 +122,8 @@ impl<'a> Iterator for FileParts<'a> {
             return None;
         }
         if self.at == self.data.end {
-            self.data = next_data(self.file, self.at, self.size);
+            // At the end of the data: nothing, at the end of the file.
+            self.data = next_data(self.file, self.at, self.size).unwrap_or(self.size..self.size);
         }
         let hole = self.data.start.saturating_sub(self.at);
         if hole > 0 {
@@ -133,26 +134,6 @@ impl<'a> Iterator for FileParts<'a> {
         self.at = self.data.end;
         Some(Part::Read { address, len })
     }
-}
-
-/// The next range with data at or after `at`. Where the file system cannot tell, everything is data.
-/// At the end of the data the range is empty and at `size`.
-fn next_data(file: &File, at: u64, size: u64) -> Range<u64> {
-    let seek = |from: u64, whence| {
-        let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
-        lseek(file, from, whence).and_then(|found| u64::try_from(found).map_err(|_| Errno::EINVAL))
-    };
-    let start = match seek(at, Whence::SeekData) {
-        Ok(start) if start >= at => start.min(size),
-        Ok(_) => at,
-        Err(Errno::ENXIO) => return size..size,
-        Err(_) => return at..size,
-    };
-    let end = match seek(start, Whence::SeekHole) {
-        Ok(end) if end > start => end.min(size),
-        _ => size,
-    };
-    start..end
 }
 
 /// A core put together from prepared headers and the memory of a live, frozen process.

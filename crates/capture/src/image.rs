@@ -35,6 +35,8 @@ pub struct Image {
     pub skipped: Vec<Skipped>,
     /// Bytes that hold something and are left out for the size that is wanted.
     pub left_out: u64,
+    /// What is left out of mapped files and may be other than in the file: readers must not take it from there.
+    not_as_in_file: Vec<Range<u64>>,
 }
 
 /// A mapping that is not in the core, or a part of one.
@@ -107,9 +109,13 @@ impl Image {
     pub(crate) fn plan(sources: &Sources<'_>) -> io::Result<Image> {
         let mut segments = Vec::new();
         let mut skipped = Vec::new();
+        let mut not_as_in_file = Vec::new();
         for mapping in sources.mappings {
             match left_out(mapping, sources) {
                 Some(reason) => {
+                    if mapping.has_file() && !mapping.is_shared() {
+                        not_as_in_file.push(mapping.range.clone());
+                    }
                     skipped.push(Skipped {
                         range: mapping.range.clone(),
                         name: String::from_utf8_lossy(&mapping.name).into_owned(),
@@ -126,6 +132,7 @@ impl Image {
             size: 0,
             skipped,
             left_out: 0,
+            not_as_in_file,
         };
         image.finish(sources);
         image.shrink(sources);
@@ -146,7 +153,8 @@ impl Image {
             }
             notes::fpregset(&mut notes, thread);
         }
-        notes::made_by(&mut notes, sources.made_by);
+        let made_by = notes::with_left_out(sources.made_by, &self.not_as_in_file);
+        notes::made_by(&mut notes, &made_by);
 
         let count = self.segments.len() as u64 + 1;
         let many = count >= u64::from(PN_XNUM);

@@ -1,5 +1,7 @@
 //! The notes of an ELF core, one function each.
 
+use std::ops::Range;
+
 use crate::maps::Mapping;
 use crate::proof::Call;
 use crate::registers::Registers;
@@ -181,9 +183,36 @@ pub(crate) fn made_by(out: &mut Vec<u8>, json: &str) {
     note(out, b"stillcore", NT_MADE_BY, json.as_bytes());
 }
 
+/// The vendor note's JSON, an object, and in it the addresses of mapped files that held other bytes than the files and are
+/// not in the core: a reader would take them from the files.
+pub(crate) fn with_left_out(made_by: &str, ranges: &[Range<u64>]) -> String {
+    let Some(open) = made_by.strip_suffix('}').filter(|_| !ranges.is_empty()) else {
+        return made_by.to_owned();
+    };
+    let listed: Vec<String> = ranges
+        .iter()
+        .map(|range| format!("[\"{:#x}\",\"{:#x}\"]", range.start, range.end))
+        .collect();
+    let comma = if open.ends_with('{') { "" } else { "," };
+    format!("{open}{comma}\"leftOut\":[{}]}}", listed.join(","))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_out_of_files_is_in_the_vendor_note() {
+        assert_eq!(with_left_out("{\"pid\":7}", &[]), "{\"pid\":7}");
+        assert_eq!(
+            with_left_out("{\"pid\":7}", &[0x1000..0x3000, 0x8000..0x9000]),
+            r#"{"pid":7,"leftOut":[["0x1000","0x3000"],["0x8000","0x9000"]]}"#
+        );
+        assert_eq!(
+            with_left_out("{}", &[0..1]),
+            r#"{"leftOut":[["0x0","0x1"]]}"#
+        );
+    }
 
     /// (owner, type, content) of every note, read by the rules of the ELF format.
     fn parse(mut bytes: &[u8]) -> Vec<(Vec<u8>, u32, Vec<u8>)> {

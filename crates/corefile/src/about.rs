@@ -80,6 +80,8 @@ pub struct CaptureNote {
     pub note: Option<String>,
     /// Id and name of each thread.
     pub threads: Vec<(i64, String)>,
+    /// Addresses of mapped files that held other bytes than the files, and are not in the core (`leftOut`).
+    pub left_out: Vec<Range<u64>>,
     /// The note as it stands there.
     pub json: String,
 }
@@ -242,10 +244,21 @@ impl About {
                     Some((thread["tid"].as_i64()?, thread["name"].as_str()?.to_owned()))
                 })
                 .collect(),
+            left_out: value["leftOut"]
+                .as_array()
+                .map_or(&[][..], Vec::as_slice)
+                .iter()
+                .filter_map(|range| Some(address(&range[0])?..address(&range[1])?))
+                .collect(),
             json,
         });
         Ok(())
     }
+}
+
+/// `"0x7f3a00401000"`
+fn address(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 /// The first `limit` bytes of a note.

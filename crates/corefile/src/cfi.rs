@@ -151,7 +151,7 @@ fn in_memory(image: &Image, memory: &Memory) -> Option<Table> {
 
 fn memory_bytes(memory: &Memory, range: &Range<u64>) -> Option<Vec<u8>> {
     let share = memory.share(range);
-    let held = share.core + share.file;
+    let held = share.core + share.file + share.zero;
     let size = range.end.checked_sub(range.start)?.min(held);
     if size == 0 || size > MAX_TABLE {
         return None;

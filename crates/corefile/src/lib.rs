@@ -31,6 +31,8 @@ mod cfi;
 mod core;
 #[cfg(feature = "process")]
 mod debug_files;
+#[cfg(feature = "process")]
+mod dynamic;
 mod elf;
 #[cfg(feature = "process")]
 mod elf_file;
@@ -68,6 +70,8 @@ mod unwind;
 mod vmcore;
 #[cfg(feature = "process")]
 mod words;
+#[cfg(feature = "process")]
+mod written;
 
 #[cfg(feature = "process")]
 pub use crate::about::{About, CaptureNote, MappedFile, Signal};
@@ -90,7 +94,7 @@ pub use crate::process::Process;
 #[cfg(feature = "process")]
 pub use crate::registers::{Arch, Registers};
 pub use crate::soname::soname;
-pub use crate::source::{FileSource, IntoSource, Source};
+pub use crate::source::{FileSource, IntoSource, Source, next_data};
 #[cfg(feature = "process")]
 pub use crate::split::SplitUnit;
 #[cfg(feature = "process")]

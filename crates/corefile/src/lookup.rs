@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::Memory;
 use crate::cfi::Cfi;
+use crate::dynamic::DynamicTable;
 use crate::elf_file::ElfFile;
 use crate::lines::{Lines, Location};
 use crate::module::Module;
@@ -18,6 +19,8 @@ pub(crate) struct Lookup {
     pub(crate) files: Arc<Sysroot>,
     /// The image in the dumped memory, for modules that are in no file: the vdso.
     pub(crate) in_memory: Option<Arc<dyn Source>>,
+    /// Its part of the dumped memory, where its file was not found.
+    pub(crate) memory: Option<Memory>,
     elf: OnceLock<Option<ElfFile>>,
     debug: OnceLock<(Option<Found>, Vec<Mismatch>)>,
     debug_elf: OnceLock<Option<ElfFile>>,
@@ -148,8 +151,10 @@ impl Module {
     /// The table for the dynamic linker. The small table packed into a file leaves out what is in this one.
     fn dynamic(&self) -> Option<&SymbolTable> {
         let table = self.lookup.dynamic.get_or_init(|| {
-            self.elf()
-                .and_then(|file| SymbolTable::of(file, true, self.bias))
+            let of_file = self
+                .elf()
+                .and_then(|file| SymbolTable::of(file, true, self.bias));
+            of_file.or_else(|| dynamic_in_memory(self, self.lookup.memory.as_ref()?))
         });
         table.as_ref()
     }
@@ -228,6 +233,12 @@ impl Module {
     pub fn thread_locals(&self) -> Option<(u64, u64)> {
         self.image.as_ref()?.tls()
     }
+}
+
+/// The table for the dynamic linker as it lies in memory, of a module that is in no file.
+fn dynamic_in_memory(module: &Module, memory: &Memory) -> Option<SymbolTable> {
+    let table = DynamicTable::find(module.image.as_ref()?, memory)?;
+    SymbolTable::from_bytes(table.entries, table.names, module.bias)
 }
 
 impl std::fmt::Debug for Lookup {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::source::{Source, read_up_to};
 use crate::{CoreError, CoreFile};
@@ -13,6 +13,10 @@ const PAGE: u64 = 4096;
 
 /// How many pages are cached; a power of two. 4 MiB in all.
 const CACHED: usize = 1024;
+
+/// Most stretches of data of a core that are told apart. What lies behind them counts as data; finding so many takes a
+/// tenth of a second.
+const MAX_STRETCHES: usize = 1 << 16;
 
 /// Longest string that [`Memory::read_string`] gives.
 const MAX_STRING: usize = 1 << 20;
@@ -68,6 +72,7 @@ pub struct MemoryRange {
 }
 
 /// A file that fills ranges.
+#[derive(Clone)]
 struct Filling {
     path: PathBuf,
     source: Arc<dyn Source>,
@@ -82,6 +87,8 @@ pub struct Memory {
     ranges: BTreeMap<u64, MemoryRange>,
     /// The same, for the binary search that every read begins with.
     sorted: Vec<MemoryRange>,
+    /// Where nothing is stored in the core's file, sorted; looked for when first asked.
+    holes: Arc<OnceLock<Vec<Range<u64>>>>,
     cache: Vec<Mutex<Option<CachedPage>>>,
 }
 
@@ -103,6 +110,7 @@ impl Memory {
             files: Vec::new(),
             ranges: BTreeMap::new(),
             sorted: Vec::new(),
+            holes: Arc::default(),
             cache: (0..CACHED).map(|_| Mutex::new(None)).collect(),
         };
         for range in mapped {
@@ -181,14 +189,14 @@ impl Memory {
     }
 
     /// Fills what is missing of `ranges` (addresses, and where they begin in the file) from a file. What the file has
-    /// no bytes for up to the next page is zero, as in any mapping; pages behind its end stay missing. Where
-    /// `writable` is false, ranges that the process could write stay missing too.
+    /// no bytes for up to the next page is zero, as in any mapping; pages behind its end stay missing, and so does what
+    /// is `withheld` (sorted, without overlaps).
     pub(crate) fn fill(
         &mut self,
         path: &Path,
         source: &Arc<dyn Source>,
         ranges: &[(Range<u64>, u64)],
-        writable: bool,
+        withheld: &[Range<u64>],
     ) {
         let index = self.files.len();
         let len = source.len();
@@ -200,11 +208,12 @@ impl Memory {
                 .rev()
                 .map(|(_, known)| known)
                 .take_while(|known| known.end > range.start)
-                .filter(|known| known.backing == Backing::Missing)
-                .filter(|known| writable || known.flags.is_none_or(|flags| flags & 2 == 0));
-            for known in missing {
-                let start = known.start.max(range.start);
-                let end = known.end.min(range.end);
+                .filter(|known| known.backing == Backing::Missing);
+            let parts = missing.flat_map(|known| {
+                let part = known.start.max(range.start)..known.end.min(range.end);
+                without(part, withheld).map(move |part| (known, part))
+            });
+            for (known, Range { start, end }) in parts {
                 let Some(from) = offset.checked_add(start - range.start) else {
                     continue;
                 };
@@ -302,7 +311,8 @@ impl Memory {
     fn read_range(&self, range: &MemoryRange, at: u64, buf: &mut [u8]) -> Result<usize, CoreError> {
         let page = at - at % PAGE;
         let small = at - page + buf.len() as u64 <= PAGE;
-        if !small || page < range.start || range.end - page < PAGE {
+        let is_cached = small && page >= range.start && range.end - page >= PAGE;
+        if !is_cached || self.cache.is_empty() {
             return self.read_backing(range, at, buf);
         }
         match range.backing {
@@ -433,8 +443,34 @@ impl Memory {
         Ok(text)
     }
 
+    /// The same memory, of these addresses only and without a cache: for whoever reads large pieces of it later.
+    pub(crate) fn part(&self, addresses: &Range<u64>) -> Memory {
+        let within =
+            |range: &&MemoryRange| range.start < addresses.end && addresses.start < range.end;
+        Memory {
+            core: self.core.clone(),
+            files: self.files.clone(),
+            ranges: BTreeMap::new(),
+            sorted: self.sorted.iter().filter(within).cloned().collect(),
+            holes: self.holes.clone(),
+            cache: Vec::new(),
+        }
+    }
+
+    /// How many of these bytes of the core's file lie in holes.
+    fn hole_bytes(&self, bytes: Range<u64>) -> u64 {
+        let holes = self.holes.get_or_init(|| holes(&*self.core));
+        let first = holes.partition_point(|hole| hole.end <= bytes.start);
+        holes[first..]
+            .iter()
+            .take_while(|hole| hole.start < bytes.end)
+            .map(|hole| hole.end.min(bytes.end) - hole.start.max(bytes.start))
+            .sum()
+    }
+
     /// How many bytes of these addresses come from where: core, file, zero, missing. Addresses without any memory
-    /// count as nothing.
+    /// count as nothing. A hole of a sparse core counts as zero: the kernel and we leave one where the process had
+    /// never touched its memory.
     pub fn share(&self, addresses: &Range<u64>) -> Share {
         let mut share = Share::default();
         let first = self
@@ -446,7 +482,14 @@ impl Memory {
             }
             let bytes = range.end.min(addresses.end) - range.start.max(addresses.start);
             match range.backing {
-                Backing::Core { .. } => share.core += bytes,
+                Backing::Core { .. } => {
+                    let from = range.start.max(addresses.start) - range.start;
+                    if let Backing::Core { offset } = range.backing.advanced(from) {
+                        let holes = self.hole_bytes(offset..offset.saturating_add(bytes));
+                        share.core += bytes - holes;
+                        share.zero += holes;
+                    }
+                }
                 Backing::File { .. } => share.file += bytes,
                 Backing::Zero => share.zero += bytes,
                 Backing::Missing => share.missing += bytes,
@@ -454,6 +497,41 @@ impl Memory {
         }
         share
     }
+}
+
+/// The parts of a range that lie outside of sorted ranges.
+fn without(range: Range<u64>, others: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> {
+    let first = others.partition_point(|other| other.end <= range.start);
+    let inside = others[first..]
+        .iter()
+        .take_while(move |other| other.start < range.end)
+        .cloned();
+    let mut at = range.start;
+    inside
+        .chain([range.end..range.end])
+        .filter_map(move |other| {
+            let part = at..other.start;
+            at = other.end;
+            (part.start < part.end).then_some(part)
+        })
+}
+
+/// Where nothing is stored in a file.
+fn holes(source: &dyn Source) -> Vec<Range<u64>> {
+    let mut holes = Vec::new();
+    let mut at = 0;
+    for _ in 0..MAX_STRETCHES {
+        let data = source.data_at(at);
+        let start = data.as_ref().map_or(source.len(), |data| data.start);
+        if at < start {
+            holes.push(at..start);
+        }
+        match data {
+            Some(data) if data.end > at => at = data.end,
+            _ => break,
+        }
+    }
+    holes
 }
 
 impl std::fmt::Debug for Memory {
@@ -472,7 +550,7 @@ pub struct Share {
     pub core: u64,
     /// To be had from a mapped file that was found and checked.
     pub file: u64,
-    /// Zero.
+    /// Zero: behind the end of a file, or never touched.
     pub zero: u64,
     /// Not to be had.
     pub missing: u64,

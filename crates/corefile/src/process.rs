@@ -10,6 +10,7 @@ use crate::source::Source;
 use crate::symbols::Symbol;
 use crate::sysroot::{Sysroot, Wanted, file_dynamic, file_headers};
 use crate::thread::{Thread, threads};
+use crate::written::Written;
 use crate::{Arch, CoreError, CoreFile, Location, Memory, Mismatch};
 
 /// A dumped process.
@@ -65,12 +66,7 @@ impl Process {
         let mut memory = Memory::with_mappings(&core, &ranges);
         let files = Arc::new(files.clone());
         let mut modules = modules(&about, &memory, |module| find_file(module, &files));
-        // A core without any written private memory (coredump_filter) says nothing about what was written: there the
-        // files would tell what the data were at the start.
-        let writable = core
-            .segments()
-            .iter()
-            .any(|segment| segment.flags & 2 != 0 && segment.file_size > 0);
+        let written = Written::of(&core, &about);
         for module in &mut modules {
             module.lookup.files = files.clone();
             if module.kind == ModuleKind::Vdso {
@@ -82,10 +78,20 @@ impl Process {
                 find_file(module, &files);
             }
             if let Some(found) = &module.file {
-                memory.fill(&found.path, &found.source, &module.mapped, writable);
+                memory.fill(
+                    &found.path,
+                    &found.source,
+                    &module.mapped,
+                    &written.of_module(module),
+                );
             }
         }
         memory.settle();
+        for module in &mut modules {
+            if module.file.is_none() && module.kind != ModuleKind::Vdso {
+                module.lookup.memory = Some(memory.part(&module.range));
+            }
+        }
         // Where the core lacks a module's headers its range is known now.
         modules.sort_by_key(|module| (module.range.start, module.range.end));
         Ok(Process {

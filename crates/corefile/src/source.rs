@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::CoreError;
@@ -20,6 +21,14 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Whatever prevents the reading.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// The first stretch at or behind `offset` in which something is stored; `None` where nothing more is. What lies
+    /// before it is a hole: zeros that take no room, such as pages that were never touched. A source that cannot tell
+    /// gives all the rest.
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        let len = self.len();
+        (offset < len).then_some(offset..len)
+    }
 }
 
 impl<S: Source + ?Sized> Source for Arc<S> {
@@ -29,6 +38,10 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, buf)
+    }
+
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        (**self).data_at(offset)
     }
 }
 
@@ -74,6 +87,10 @@ impl Source for FileSource {
         }
         Ok(got)
     }
+
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        next_data(&self.file, offset, self.len)
+    }
 }
 
 /// A file that somebody else keeps open, with the length that it has now.
@@ -85,6 +102,41 @@ impl Source for File {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         read_file_at(self, buf, offset)
     }
+
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        next_data(self, offset, Source::len(self))
+    }
+}
+
+/// The first stretch with data at or behind `offset` in the first `len` bytes of a file; `None` where only a hole is left.
+/// Where the file system or the system cannot tell, everything is data. The file's position is moved.
+#[cfg(any(target_os = "linux", target_os = "macos", target_os = "freebsd"))]
+pub fn next_data(file: &File, offset: u64, len: u64) -> Option<Range<u64>> {
+    use nix::errno::Errno;
+    use nix::unistd::{Whence, lseek};
+    if offset >= len {
+        return None;
+    }
+    let seek = |from: u64, whence| {
+        let from = i64::try_from(from).map_err(|_| Errno::EINVAL)?;
+        lseek(file, from, whence).and_then(|found| u64::try_from(found).map_err(|_| Errno::EINVAL))
+    };
+    let start = match seek(offset, Whence::SeekData) {
+        Ok(start) => start.max(offset),
+        Err(Errno::ENXIO) => return None,
+        Err(_) => return Some(offset..len),
+    };
+    let end = match seek(start, Whence::SeekHole) {
+        Ok(end) if end > start => end.min(len),
+        _ => len,
+    };
+    (start < end).then_some(start..end)
+}
+
+/// The same where nobody can tell: everything is data.
+#[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "freebsd")))]
+pub fn next_data(_file: &File, offset: u64, len: u64) -> Option<Range<u64>> {
+    (offset < len).then_some(offset..len)
 }
 
 impl Source for Vec<u8> {

@@ -139,18 +139,29 @@ impl SymbolTable {
     pub(crate) fn of(file: &ElfFile, dynamic: bool, bias: u64) -> Option<SymbolTable> {
         let header = file.section_of_type(if dynamic { SHT_DYNSYM } else { SHT_SYMTAB })?;
         let names = file.section_at(header.sh_link as usize)?;
-        let mut entries = file.data(header).ok()?;
+        let names = Names {
+            source: file.source().clone(),
+            range: names.sh_offset..names.sh_offset.checked_add(names.sh_size)?,
+            all: OnceLock::new(),
+        };
+        SymbolTable::new(file.data(header).ok()?, names, bias)
+    }
+
+    /// A table that was read already, with its names.
+    pub(crate) fn from_bytes(entries: Vec<u8>, names: Vec<u8>, bias: u64) -> Option<SymbolTable> {
+        let names = Names {
+            range: 0..names.len() as u64,
+            source: Arc::new(names),
+            all: OnceLock::new(),
+        };
+        SymbolTable::new(entries, names, bias)
+    }
+
+    fn new(mut entries: Vec<u8>, names: Names, bias: u64) -> Option<SymbolTable> {
         entries.truncate(entries.len().min(MAX_SYMBOLS * ENTRY) / ENTRY * ENTRY);
-        if entries.is_empty() {
-            return None;
-        }
-        Some(SymbolTable {
+        (!entries.is_empty()).then(|| SymbolTable {
             entries,
-            names: Names {
-                source: file.source().clone(),
-                range: names.sh_offset..names.sh_offset.checked_add(names.sh_size)?,
-                all: OnceLock::new(),
-            },
+            names,
             bias,
             code: OnceLock::new(),
             hashes: OnceLock::new(),

@@ -1,6 +1,7 @@
 //! A compressed archive of ours, read block by block by its index (see `index.rs` for the format).
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -40,6 +41,13 @@ struct Item {
     packed_size: u32,
     /// `None` for zeros.
     crc: Option<u32>,
+}
+
+impl Item {
+    /// Where the next one begins.
+    fn end(&self) -> u64 {
+        self.plain + u64::from(self.size) * self.count
+    }
 }
 
 /// What to do when a block is not as the index says.
@@ -205,6 +213,16 @@ impl Source for Blocks {
             got += n;
         }
         Ok(wanted)
+    }
+
+    /// Pieces of zeros are holes: that is what they were packed from. The bytes behind the blocks are those of the tar
+    /// archive's end.
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        let first = self.items.partition_point(|item| item.end() <= offset);
+        let mut items = self.items[first..].iter();
+        let start = items.find(|item| item.crc.is_some())?.plain.max(offset);
+        let end = items.find(|item| item.crc.is_none());
+        Some(start..end.map_or(self.plain, |item| item.plain))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Other ways to look at a [`Source`]: as a stream, a part of it, a file with holes.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 
 use stillcore_corefile::Source;
@@ -83,6 +84,16 @@ impl Source for Stretch {
         read_exact_at(&*self.source, self.start + offset, &mut buf[..wanted])?;
         Ok(wanted)
     }
+
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        if offset >= self.len {
+            return None;
+        }
+        let data = self.source.data_at(self.start + offset)?;
+        let from = data.start.max(self.start + offset) - self.start;
+        let to = (data.end - self.start).min(self.len);
+        (from < to).then_some(from..to)
+    }
 }
 
 /// How many of `n` bytes at `offset` lie before the end.
@@ -154,5 +165,17 @@ impl Source for Holed {
             read_exact_at(&self.stored, extent.stored + (from - extent.at), into)?;
         }
         Ok(wanted)
+    }
+
+    fn data_at(&self, offset: u64) -> Option<Range<u64>> {
+        let first = self
+            .extents
+            .partition_point(|extent| extent.at + extent.len <= offset);
+        let extent = self.extents.get(first)?;
+        let (from, to) = (
+            extent.at.max(offset),
+            (extent.at + extent.len).min(self.len),
+        );
+        (from < to).then_some(from..to)
     }
 }

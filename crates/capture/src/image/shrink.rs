@@ -84,6 +84,10 @@ impl Image {
                 gone.push(part.clone());
                 match rank {
                     Rank::Untouched => rooms.push(part),
+                    Rank::OfFile => {
+                        self.not_as_in_file.push(part.clone());
+                        lost.push(part);
+                    }
                     _ => lost.push(part),
                 }
             }

@@ -275,6 +275,25 @@ fn a_size_limit_is_kept_and_what_went_is_listed() {
                 None => assert!(is_gone(*address), "{address:#x} went without a word"),
             }
         }
+        // What went of files and was written is in the vendor note, lest it is taken from the files.
+        let of_file = |at: u64| {
+            let (_, _, kind) = mappings[mappings.partition_point(|one| one.0 <= at) - 1];
+            kind == "file"
+        };
+        let gone_of_files = process
+            .written
+            .keys()
+            .filter(|at| of_file(**at) && is_gone(**at));
+        let noted = |at: u64| image.not_as_in_file.iter().any(|range| range.contains(&at));
+        let mut count = 0;
+        for at in gone_of_files {
+            assert!(noted(*at), "{at:#x} of a file went without a note");
+            count += 1;
+        }
+        let note = core[..headers[1].2 as usize]
+            .windows(7)
+            .any(|bytes| bytes == b"leftOut");
+        assert!(count == 0 || note);
         // Other native memory goes before V8's pages, and those before what belongs to files.
         let rank = |at: u64| {
             let (start, _, kind) = *mappings[..mappings.partition_point(|one| one.0 <= at)]

@@ -348,6 +348,22 @@ fn missing(process: &Process, mappings: &Mappings) -> Vec<Missing> {
             change: None,
         });
     }
+    // A file that was not found is told above; this is what no file can tell.
+    let written: u64 = mappings
+        .mappings
+        .iter()
+        .filter(|mapping| mapping.offset.is_some() && mapping.permissions.as_deref() == Some("rw-"))
+        .map(|mapping| mapping.share.missing)
+        .sum();
+    if written > 0 && size_now >= promised {
+        missing.push(Missing {
+            what: format!("{} of writable memory of mapped files", size(written)),
+            why: "left out when the core was written (coredump_filter, maxSize, MADV_DONTDUMP, or shared with the file); \
+                  the files have other bytes, perhaps, and do not stand in for it"
+                .to_owned(),
+            change: None,
+        });
+    }
     missing
 }
 

@@ -15,7 +15,8 @@ use crate::table::{Align, Table};
 ///
 /// What a core leaves out of a mapped file is read from the file, if it is found and is the right one (FILE). MISSING
 /// bytes are nowhere: the kernel left them out (coredump_filter, MADV_DONTDUMP), the core is cut off, or the file
-/// was not found. They never read as zeros.
+/// was not found. They never read as zeros; and what may have been written is never read from a file. ZERO is memory that
+/// was never touched (a hole of a sparse core), or lies behind the end of a file.
 ///
 ///   $ stillcore memory core.1234
 ///            START             END  PERM    SIZE    CORE    FILE  ZERO  MISSING  WHAT
@@ -75,7 +76,7 @@ pub struct Share {
     pub core: u64,
     /// In a file that was found, and is the one that was mapped.
     pub file: u64,
-    /// Zero: behind the end of a file.
+    /// Zero: never touched (a hole of a sparse core), or behind the end of a file.
     pub zero: u64,
     /// Nowhere.
     pub missing: u64,
