@@ -14,6 +14,7 @@ use stillcore_corefile::{FileSource, Source};
 
 mod blocks;
 mod cache;
+mod cut_zip;
 mod decode;
 mod error;
 mod find;
@@ -22,6 +23,7 @@ mod opened;
 mod opener;
 mod options;
 pub(crate) mod path;
+mod staging;
 mod tar;
 mod tree;
 mod unpack;

@@ -286,8 +286,11 @@ fn cut_off_anywhere_an_archive_is_damaged() {
             });
             // The manifest tells what zstd's frames cannot: whether one is missing at the end.
             let frames = compression == Compression::Zstd && opened.is_ok();
+            let is_said = opened
+                .as_ref()
+                .map_or(true, |opened| !opened.damage.is_empty());
             assert!(
-                opened.is_err() || whole || frames,
+                is_said || whole || frames,
                 "{compression:?} cut at {cut} of {len}"
             );
             if compression == Compression::None && cut > len - 1024 {

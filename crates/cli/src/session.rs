@@ -86,7 +86,8 @@ impl Session {
             OpenedKind::Stillcore | OpenedKind::Gencore | OpenedKind::Savedump
         );
         let mut files = sysroot(args)?;
-        files.no_host = holds_files;
+        // But of one that is cut off the files may be missing.
+        files.no_host = holds_files && opened.damage.is_empty();
         if !opened.files.is_empty() {
             files.providers.push(Arc::new(ArchiveFiles {
                 name: name.clone(),
@@ -97,6 +98,9 @@ impl Session {
         let mut problems = Problems::default();
         for note in opened.notes {
             problems.note(note);
+        }
+        for what in opened.damage {
+            problems.bad(format!("{name}: {what}"));
         }
         check_core(&process, &mut problems);
         check_files(&process, &mut problems);

@@ -28,11 +28,13 @@ pub const CACHE_SIZE_VARIABLE: &str = "STILLCORE_CACHE_SIZE";
 /// What it may hold unless that says otherwise.
 const DEFAULT_SIZE: u64 = 20 << 30;
 
-/// What is left free on a disk.
+/// The most that is left free on a disk, and which part of a small one.
 const RESERVE: u64 = 256 << 20;
+const RESERVE_PART: u64 = 20;
 
-/// How much is written before the free space is asked for again.
+/// How much is written before the free space is asked for again: at most, and at least.
 const ASK_AGAIN: u64 = 64 << 20;
+const ASK_SOON: u64 = 256 << 10;
 
 /// Pause while another process unpacks the same.
 const WAIT: Duration = Duration::from_millis(50);
@@ -75,6 +77,22 @@ pub struct Cleared {
     pub bytes: u64,
     /// Files that somebody is at work on, and that are still there.
     pub busy: usize,
+}
+
+/// Whether a file of the cache is all of what it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    Whole,
+    /// As far as it goes.
+    CutOff,
+}
+
+/// A file of the cache, open.
+pub(crate) struct Cached {
+    pub(crate) file: File,
+    /// Where it is; `None` when the cache has no room for it.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) filled: Filled,
 }
 
 impl Cache {
@@ -202,7 +220,8 @@ impl Cache {
         Ok(())
     }
 
-    /// The file of this key: the one that is there, or one that `fill` writes.
+    /// The file of this key: the one that is there, or one that `fill` writes. What is only the beginning of it, since
+    /// what it came from is cut off, has a key of its own.
     ///
     /// # Errors
     /// Those of `fill`, and [`OpenError::Write`] where the cache cannot be used; [`OpenError::Stopped`] while waiting for
@@ -211,17 +230,28 @@ impl Cache {
         &self,
         key: &Key,
         progress: Option<&Progress>,
-        fill: impl FnOnce(&File, &Path) -> Result<(), OpenError>,
-    ) -> Result<(File, Option<PathBuf>), OpenError> {
+        fill: impl FnOnce(&File, &Path) -> Result<Filled, OpenError>,
+    ) -> Result<Cached, OpenError> {
         self.prepare().map_err(OpenError::write(&self.folder))?;
-        let path = self.file(&key.hash, None);
+        let cut_key = key.inside(b"cut off");
+        let places = [
+            (self.file(&key.hash, None), Filled::Whole),
+            (self.file(&cut_key.hash, None), Filled::CutOff),
+        ];
+        let known = || {
+            places.iter().find_map(|(path, filled)| {
+                let (path, filled) = (Some(path.clone()), *filled);
+                let file = open_whole(path.as_deref()?)?;
+                Some(Cached { file, path, filled })
+            })
+        };
         let partial = self.file(&key.hash, Some(PARTIAL));
         let writing = || OpenError::write(&partial);
         let locked = loop {
-            if let Some(file) = open_whole(&path) {
+            if let Some(cached) = known() {
                 // What was used last goes last. It is no harm if that cannot be noted.
-                let _ = file.set_modified(SystemTime::now());
-                return Ok((file, Some(path)));
+                let _ = cached.file.set_modified(SystemTime::now());
+                return Ok(cached);
             }
             let file = OpenOptions::new()
                 .read(true)
@@ -235,7 +265,7 @@ impl Cache {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 // It may have got its name, or have been removed, before it was locked.
                 Ok(locked) if is_at(&locked, &partial) => {
-                    if open_whole(&path).is_none() {
+                    if known().is_none() {
                         break locked;
                     }
                     // Made anew in the moment in which the other one had got its name.
@@ -253,11 +283,18 @@ impl Cache {
                 Err((_, errno)) => return Err(writing()(errno.into())),
             }
         };
-        let result = self.fill(key, &locked, fill);
-        if let Err(error) = result {
-            let _ = std::fs::remove_file(&partial);
-            return Err(error);
-        }
+        let filled = match self.fill(key, &cut_key, &locked, fill) {
+            Ok(filled) => filled,
+            Err(error) => {
+                let _ = std::fs::remove_file(&partial);
+                return Err(error);
+            }
+        };
+        let [(whole, _), (cut_off, _)] = &places;
+        let path = match filled {
+            Filled::Whole => whole.clone(),
+            Filled::CutOff => cut_off.clone(),
+        };
         // Somebody may have removed it by hand and begun another one, which is not whole.
         if !is_at(&locked, &partial) {
             return Err(writing()(io::Error::other("it was replaced meanwhile")));
@@ -267,18 +304,24 @@ impl Cache {
         let file = locked
             .unlock()
             .map_err(|(_, errno)| writing()(errno.into()))?;
-        Ok((file, kept.then_some(path)))
+        let path = kept.then_some(path);
+        Ok(Cached { file, path, filled })
     }
 
     fn fill(
         &self,
         key: &Key,
+        cut_key: &Key,
         file: &File,
-        fill: impl FnOnce(&File, &Path) -> Result<(), OpenError>,
-    ) -> Result<(), OpenError> {
+        fill: impl FnOnce(&File, &Path) -> Result<Filled, OpenError>,
+    ) -> Result<Filled, OpenError> {
         // What a killed process left.
         file.set_len(0).map_err(OpenError::write(&self.folder))?;
-        fill(file, &self.folder)?;
+        let filled = fill(file, &self.folder)?;
+        let key = match filled {
+            Filled::Whole => key,
+            Filled::CutOff => cut_key,
+        };
         let about = self.file(&key.hash, Some("json"));
         let text = json!({ "origin": key.origin }).to_string();
         let written = OpenOptions::new()
@@ -291,7 +334,8 @@ impl Cache {
             .and_then(|mut about| about.write_all(text.as_bytes()));
         written.map_err(OpenError::write(about))?;
         // A name that outlives its content in a power failure would be a core full of zeros.
-        file.sync_all().map_err(OpenError::write(&self.folder))
+        file.sync_all().map_err(OpenError::write(&self.folder))?;
+        Ok(filled)
     }
 
     /// Removes what was not used for longest until the rest fits; `false` when `newest` alone does not, and is gone.
@@ -372,7 +416,11 @@ pub(crate) fn spool(
             Ok(0) => break,
             Ok(n) => n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // What came before may be of use.
+                let _ = writer.flush();
+                return Err(error.into());
+            }
         };
         limits.check_unpacked(writer.position().saturating_add(n as u64))?;
         room.check(writer.data_bytes() + n as u64)?;
@@ -407,20 +455,22 @@ impl Room {
             return Ok(());
         }
         self.asked = true;
-        self.until = written + ASK_AGAIN;
         // Where that cannot be told, writing will tell.
         let Ok(disk) = nix::sys::statvfs::statvfs(&self.folder) else {
+            self.until = written + ASK_AGAIN;
             return Ok(());
         };
         #[allow(clippy::useless_conversion)] // narrower elsewhere
-        let free =
-            u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
-        if free < RESERVE + ASK_AGAIN {
+        let bytes = |blocks| u64::from(blocks).saturating_mul(u64::from(disk.fragment_size()));
+        let reserve = RESERVE.min(bytes(disk.blocks()) / RESERVE_PART);
+        let free = bytes(disk.blocks_available()).saturating_sub(reserve);
+        if free == 0 {
             return Err(OpenError::NoSpace {
                 folder: self.folder.clone(),
-                free: free.saturating_sub(RESERVE),
+                free,
             });
         }
+        self.until = written + (free / 2).clamp(ASK_SOON, ASK_AGAIN);
         Ok(())
     }
 }

@@ -3,6 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
+/// What is said of a stream whose end is missing.
+const TOO_EARLY: &str = "it ends too early";
+
+/// And of a tar archive.
+pub(crate) const TAR_TOO_EARLY: &str = "the tar archive ends in the middle of an entry";
+
 /// Why a core, an archive or a compressed core could not be opened, unpacked or verified. The text does not name the
 /// file: the caller knows which it is.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +42,10 @@ pub enum OpenError {
         name: &'static str,
     },
     /// What it unpacks to would fill the disk.
-    #[error("it unpacks to more than there is room for in {}: {free} bytes are left of it", folder.display())]
+    #[error(
+        "it unpacks to more than there is room for in {}: {free} bytes are left of it, beside what is kept free",
+        folder.display()
+    )]
     NoSpace {
         /// Where it was to be unpacked.
         folder: PathBuf,
@@ -68,6 +77,11 @@ impl OpenError {
         OpenError::Damaged(text.into())
     }
 
+    /// Whether it is the end of a stream that is missing, and nothing else is wrong.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self, OpenError::Damaged(text) if text == TOO_EARLY || text == TAR_TOO_EARLY)
+    }
+
     /// To be passed through code that knows I/O errors only; [`OpenError::from`] gives it back.
     pub(crate) fn into_io(self) -> io::Error {
         match self {
@@ -84,7 +98,7 @@ impl From<io::Error> for OpenError {
             return OpenError::Io(error);
         }
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => OpenError::damaged("it ends too early"),
+            io::ErrorKind::UnexpectedEof => OpenError::damaged(TOO_EARLY),
             io::ErrorKind::OutOfMemory => OpenError::Limit {
                 what: "the memory it takes to decompress it".to_owned(),
                 limit: super::decode::MAX_MEMORY,

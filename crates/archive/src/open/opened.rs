@@ -50,6 +50,8 @@ pub struct Opened {
     pub indexed: bool,
     /// Things a user should know, as sentences.
     pub notes: Vec<String>,
+    /// What is cut off, as parts of sentences: what is there of it can be read nevertheless.
+    pub damage: Vec<String>,
 }
 
 impl std::fmt::Debug for Opened {

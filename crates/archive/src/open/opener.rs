@@ -30,6 +30,7 @@ pub(super) struct Opener<'a> {
     layers: Vec<Format>,
     indexed: bool,
     notes: Vec<String>,
+    damage: Vec<String>,
 }
 
 /// The last archive that was gone through.
@@ -47,10 +48,12 @@ impl<'a> Opener<'a> {
             unpacker: Unpacker {
                 options: options.clone(),
                 cached: Arc::default(),
+                cut_off: Arc::default(),
             },
             layers: Vec::new(),
             indexed: false,
             notes: Vec::new(),
+            damage: Vec::new(),
         }
     }
 
@@ -99,6 +102,9 @@ impl<'a> Opener<'a> {
     fn finish(self, core: Arc<dyn Source>, kind: OpenedKind, archive: Option<Archive>) -> Opened {
         let cached = self.unpacker.cached.lock();
         let cached = cached.unwrap_or_else(PoisonError::into_inner).clone();
+        let cut_off = self.unpacker.cut_off.lock();
+        let mut damage = cut_off.unwrap_or_else(PoisonError::into_inner).clone();
+        damage.extend(self.damage);
         let mut opened = Opened {
             core,
             kind,
@@ -109,6 +115,7 @@ impl<'a> Opener<'a> {
             cached,
             indexed: self.indexed,
             notes: self.notes,
+            damage,
         };
         if let Some(archive) = archive {
             opened.kind = archive.kind;
@@ -146,7 +153,18 @@ impl<'a> Opener<'a> {
     fn tar(&mut self, source: &Arc<dyn Source>) -> Result<Files, OpenError> {
         let mut walk = Walk::new(Cursor::new(Arc::clone(source)), &self.options.limits);
         let mut nodes = BTreeMap::new();
-        while let Some(entry) = walk.next()? {
+        let mut is_cut = false;
+        loop {
+            let entry = match walk.next() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => break,
+                // What came before is there.
+                Err(error) if error.is_cut_off() && !nodes.is_empty() => {
+                    is_cut = true;
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             let Some(path) = self.path_of(&entry.path) else {
                 continue;
             };
@@ -156,19 +174,21 @@ impl<'a> Opener<'a> {
                 EntryKind::HardLink(target) => Node::HardLink(target),
                 EntryKind::Other(_) => continue,
                 EntryKind::File => {
-                    let cut = || {
+                    let stored = Stretch::up_to(Arc::clone(source), entry.start, entry.stored);
+                    if stored.len() < entry.stored {
                         let path = printable(&path);
-                        OpenError::damaged(format!("the tar archive ends in the middle of {path}"))
-                    };
-                    let stored = Stretch::new(Arc::clone(source), entry.start, entry.stored)
-                        .ok_or_else(cut)?;
+                        self.damage.push(format!(
+                            "the tar archive is cut off in the middle of {path}; what came behind is missing"
+                        ));
+                    }
+                    let (size, there) = (entry.size, stored.len() == entry.stored);
                     let content: Arc<dyn Source> = match entry.extents {
                         Some(extents) => Arc::new(Holed::new(stored, extents, entry.size)),
                         None => Arc::new(stored),
                     };
                     let same = Arc::clone(&content);
                     Node::File {
-                        size: entry.size,
+                        size: if there { size } else { content.len() },
                         content: Arc::new(move || Ok(Arc::clone(&content))),
                         head: Arc::new(move |n| read_head(Cursor::new(Arc::clone(&same)), n)),
                     }
@@ -176,7 +196,10 @@ impl<'a> Opener<'a> {
             };
             nodes.insert(path, node);
         }
-        if !walk.ended() {
+        if is_cut && self.damage.is_empty() {
+            self.damage
+                .push("the tar archive is cut off; what came behind is missing".to_owned());
+        } else if !is_cut && !walk.ended() {
             self.notes.push(
                 "The tar archive does not end as it should: perhaps its last files are missing."
                     .to_owned(),
@@ -188,6 +211,7 @@ impl<'a> Opener<'a> {
     fn zip(&mut self, source: &Arc<dyn Source>, key: Option<&Key>) -> Result<Files, OpenError> {
         let limits = &self.options.limits;
         let mut zip = Zip::open(Arc::clone(source), limits)?;
+        self.damage.extend(zip.cut_off());
         let mut nodes = BTreeMap::new();
         for number in 0..zip.len() {
             let entry = zip.entry(number, limits)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tar::{EntryType, GnuExtSparseHeader, Header, PaxExtensions};
 
-use super::error::OpenError;
+use super::error::{OpenError, TAR_TOO_EARLY};
 use super::limits::Limits;
 use super::view::{Cursor, Extent};
 
@@ -133,9 +133,7 @@ impl<I: Input> Walk<I> {
                 return if extras.is_empty() {
                     Ok(None)
                 } else {
-                    Err(OpenError::damaged(
-                        "the tar archive ends in the middle of an entry",
-                    ))
+                    Err(OpenError::damaged(TAR_TOO_EARLY))
                 };
             };
             self.entries += 1;
@@ -433,9 +431,7 @@ impl<I: Input> Walk<I> {
 
 fn cut_off(error: io::Error) -> OpenError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            OpenError::damaged("the tar archive ends in the middle of an entry")
-        }
+        io::ErrorKind::UnexpectedEof => OpenError::damaged(TAR_TOO_EARLY),
         _ => error.into(),
     }
 }

@@ -3,7 +3,8 @@
 //! Whatever the archive says: nothing is written outside of the folder, nothing that was there before is changed, no link
 //! is followed, and no device or pipe is made. Every part of a path is opened by itself, and must be a folder that was
 //! made here. Symbolic links are made last, and only those that lead to a place in the archive; hard links only to files
-//! that came out of it. Files are for their owner only. Runs of zeros become holes.
+//! that came out of it. Files are for their owner only. Runs of zeros become holes. Nothing has its name before everything
+//! is there ([`Staging`]).
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use stillcore_corefile::{FileSource, Source};
 
@@ -27,6 +28,7 @@ use super::decode::Format;
 use super::error::OpenError;
 use super::limits::{Limits, Progress};
 use super::path::{folder, follow, name, parts, printable};
+use super::staging::Staging;
 use super::tar::{Entry, Kind, Sink};
 use super::walk::{Content, Visitor, walk};
 use crate::sparse::SparseWriter;
@@ -82,8 +84,8 @@ pub struct Unpacked {
 ///
 /// # Errors
 /// [`OpenError::Unknown`], [`OpenError::Unsupported`]; [`OpenError::Write`], also when something of the same name lies in
-/// the folder already; [`OpenError::Limit`], [`OpenError::NoSpace`]. What was unpacked before stays. Refused entries are no
-/// error, nor is damage once something was unpacked: see [`Unpacked`].
+/// the folder already; [`OpenError::Limit`], [`OpenError::NoSpace`]. Nothing is left then. Refused entries are no error, nor
+/// is damage once something was unpacked: see [`Unpacked`].
 pub fn unpack(path: &Path, into: &Path, options: &UnpackOptions) -> Result<Unpacked, OpenError> {
     let file = File::open(path).map_err(OpenError::Io)?;
     let source = FileSource::new(file).map_err(OpenError::Io)?;
@@ -103,14 +105,30 @@ pub fn unpack_source(
 ) -> Result<Unpacked, OpenError> {
     // Nothing is made for what is nothing.
     Format::of_source(&*source)?;
+    let is_new = !into.exists();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(into)
         .map_err(OpenError::write(into))?;
-    let root = File::open(into).map_err(OpenError::write(into))?;
+    let unpacked = unpack_into(&source, core_name, into, options);
+    if unpacked.is_err() && is_new {
+        // Only if it is empty.
+        let _ = std::fs::remove_dir(into);
+    }
+    unpacked
+}
+
+fn unpack_into(
+    source: &Arc<dyn Source>,
+    core_name: &[u8],
+    into: &Path,
+    options: &UnpackOptions,
+) -> Result<Unpacked, OpenError> {
+    let staging = Staging::new(into)?;
     let mut unpacker = Unpacker {
-        root: root.into(),
+        root: staging.folder().map_err(OpenError::write(into))?,
+        staging,
         into: into.to_owned(),
         folders_most: options.limits.folders,
         made: HashMap::new(),
@@ -121,7 +139,7 @@ pub fn unpack_source(
         result: Unpacked::default(),
     };
     let walked = walk(
-        &source,
+        source,
         core_name,
         &options.limits,
         options.progress.as_ref(),
@@ -134,7 +152,7 @@ pub fn unpack_source(
         Ok(_) => {}
     }
     unpacker.make_links()?;
-    Ok(unpacker.result)
+    unpacker.publish()
 }
 
 /// What was made at a path.
@@ -147,7 +165,9 @@ enum Made {
 }
 
 struct Unpacker {
+    /// The folder of `staging`.
     root: OwnedFd,
+    staging: Staging,
     into: PathBuf,
     folders_most: u64,
     made: HashMap<Vec<u8>, Made>,
@@ -254,19 +274,40 @@ impl Unpacker {
         let Some(first) = parts.first().filter(|first| !self.tops.contains(**first)) else {
             return Ok(());
         };
-        let there = fstatat(&self.root, *first, AtFlags::AT_SYMLINK_NOFOLLOW);
-        match there {
-            Err(Errno::ENOENT) => {
+        if Staging::is_reserved(first) {
+            return refuse("its name is one of those that are used while unpacking");
+        }
+        match self.staging.is_taken(first) {
+            Ok(false) => {
                 self.tops.insert(first.to_vec());
                 self.result.tops.push(self.at(first));
                 Ok(())
             }
-            Ok(_) => Err(Stop::Fail(OpenError::Write {
-                path: self.at(first),
-                error: std::io::ErrorKind::AlreadyExists.into(),
-            })),
+            Ok(true) => Err(self.fail(first, Errno::EEXIST)),
             Err(errno) => Err(self.fail(first, errno)),
         }
+    }
+
+    /// Gives everything its name.
+    fn publish(mut self) -> Result<Unpacked, OpenError> {
+        let names: Vec<Vec<u8>> = self.tops.iter().cloned().collect();
+        for name in names {
+            match self.staging.publish(&name) {
+                Ok(()) => {}
+                // Of what was to lie in there everything was refused.
+                Err(Errno::ENOENT) => {
+                    let path = self.at(&name);
+                    self.result.tops.retain(|top| *top != path);
+                }
+                Err(errno) => {
+                    return Err(OpenError::Write {
+                        path: self.at(&name),
+                        error: errno.into(),
+                    });
+                }
+            }
+        }
+        Ok(self.result)
     }
 
     fn at(&self, path: &[u8]) -> PathBuf {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stillcore_corefile::{FileSource, Source};
 
-use super::cache::{Cache, Key, spool, temporary};
+use super::cache::{Cache, Cached, Filled, Key, spool, temporary};
 use super::decode::Format;
 use super::error::OpenError;
 use super::limits::Step;
@@ -39,6 +39,8 @@ pub(super) struct Unpacker {
     pub(super) options: OpenOptions,
     /// Files of the cache that are in use.
     pub(super) cached: Arc<Mutex<Vec<PathBuf>>>,
+    /// What turned out to be cut off, as sentences.
+    pub(super) cut_off: Arc<Mutex<Vec<String>>>,
 }
 
 impl Unpacker {
@@ -59,7 +61,7 @@ impl Unpacker {
     ) -> Result<Arc<dyn Source>, OpenError> {
         let key = key.map(|key| key.inside(format.name().as_bytes()));
         let total = Some(source.len());
-        self.file(key.as_ref(), &|file, folder| {
+        let (unpacked, is_cut) = self.file(key.as_ref(), &|file, folder| {
             let read = AtomicU64::new(0);
             let input = Counted {
                 inner: Cursor::new(Arc::clone(source)),
@@ -73,30 +75,56 @@ impl Unpacker {
                 total,
             };
             self.spool(&mut decoder, file, folder, &done)
-        })
+        })?;
+        if is_cut {
+            self.tell(format!(
+                "what is compressed by {} is cut off: {} bytes could be unpacked, what came behind is missing",
+                format.name(),
+                unpacked.len()
+            ));
+        }
+        Ok(unpacked)
     }
 
+    fn tell(&self, what: String) {
+        let mut told = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.contains(&what) {
+            told.push(what);
+        }
+    }
+
+    /// What of a stream there is, even if its end is missing: then that is told.
     fn spool(
         &self,
         reader: &mut dyn Read,
         file: &File,
         folder: &Path,
         done: &dyn Fn() -> Step,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Filled, OpenError> {
         let OpenOptions {
             limits, progress, ..
         } = &self.options;
-        spool(reader, file, folder, limits, progress.as_ref(), done)
+        match spool(reader, file, folder, limits, progress.as_ref(), done) {
+            Ok(()) => Ok(Filled::Whole),
+            Err(error) if error.is_cut_off() => {
+                let len = file.metadata().map_err(OpenError::Io)?.len();
+                match len {
+                    0 => Err(error),
+                    _ => Ok(Filled::CutOff),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn file(
         &self,
         key: Option<&Key>,
-        fill: &dyn Fn(&File, &Path) -> Result<(), OpenError>,
-    ) -> Result<Arc<dyn Source>, OpenError> {
+        fill: &dyn Fn(&File, &Path) -> Result<Filled, OpenError>,
+    ) -> Result<(Arc<dyn Source>, bool), OpenError> {
         if let Some((cache, key)) = self.cache().zip(key) {
             match cache.get(key, self.options.progress.as_ref(), fill) {
-                Ok((file, path)) => {
+                Ok(Cached { file, path, filled }) => {
                     if let Some(path) = path {
                         self.cached
                             .lock()
@@ -104,7 +132,7 @@ impl Unpacker {
                             .push(path);
                     }
                     let source = FileSource::new(file).map_err(OpenError::Io)?;
-                    return Ok(Arc::new(source));
+                    return Ok((Arc::new(source), filled == Filled::CutOff));
                 }
                 // A home that is read-only or full; there may be room elsewhere.
                 Err(OpenError::Write { .. } | OpenError::NoSpace { .. }) => {}
@@ -112,9 +140,9 @@ impl Unpacker {
             }
         }
         let (file, folder) = temporary()?;
-        fill(&file, &folder)?;
+        let filled = fill(&file, &folder)?;
         let source = FileSource::new(file).map_err(OpenError::Io)?;
-        Ok(Arc::new(source))
+        Ok((Arc::new(source), filled == Filled::CutOff))
     }
 
     /// A file of a zip archive.
@@ -129,7 +157,7 @@ impl Unpacker {
         if let Some(stored) = zip.stored(number)? {
             return Ok(Arc::new(stored));
         }
-        if size <= SMALL {
+        if size <= SMALL && !zip.is_cut(number) {
             let mut bytes = Vec::with_capacity(size as usize);
             zip.read(number)?
                 .read_to_end(&mut bytes)
@@ -137,7 +165,8 @@ impl Unpacker {
             return Ok(Arc::new(bytes));
         }
         let zip = Mutex::new(zip);
-        self.file(key, &|file, folder| {
+        // That it is cut off is told by the archive.
+        let (unpacked, _) = self.file(key, &|file, folder| {
             let mut zip = zip.lock().unwrap_or_else(PoisonError::into_inner);
             let read = AtomicU64::new(0);
             let mut input = Counted {
@@ -149,6 +178,7 @@ impl Unpacker {
                 total: Some(size),
             };
             self.spool(&mut input, file, folder, &done)
-        })
+        })?;
+        Ok(unpacked)
     }
 }

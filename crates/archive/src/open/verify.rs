@@ -171,6 +171,10 @@ fn verify_keyed(
     verified.kind = Some(opened.kind);
     verified.layers.clone_from(&opened.layers);
     verified.notes.extend(opened.notes.iter().cloned());
+    for what in &opened.damage {
+        verified.problem(ProblemKind::Damaged, None, what.as_str());
+    }
+    let damaged = damaged || !opened.damage.is_empty();
     match &opened.manifest {
         Some(manifest) => {
             compare(&opened, manifest, &hashes, damaged, &mut verified)?;

@@ -69,6 +69,12 @@ impl Stretch {
         let end = start.checked_add(len)?;
         (end <= source.len()).then_some(Stretch { source, start, len })
     }
+
+    /// What is there of it.
+    pub(crate) fn up_to(source: Arc<dyn Source>, start: u64, len: u64) -> Stretch {
+        let len = len.min(source.len().saturating_sub(start));
+        Stretch { source, start, len }
+    }
 }
 
 impl Source for Stretch {
@@ -133,11 +139,17 @@ pub(crate) struct Holed {
 }
 
 impl Holed {
+    /// Where the last of what should be stored is missing, it ends there.
     pub(crate) fn new(stored: Stretch, extents: Arc<[Extent]>, len: u64) -> Holed {
+        let there = stored.len;
+        let cut = extents
+            .iter()
+            .find(|extent| extent.stored.saturating_add(extent.len) > there);
+        let end = cut.map(|extent| extent.at + there.saturating_sub(extent.stored));
         Holed {
             stored,
             extents,
-            len,
+            len: end.map_or(len, |end| end.min(len)),
         }
     }
 }

@@ -174,7 +174,10 @@ impl Walker<'_> {
                 zip.content(&entry, &mut stepping)
             })?;
         }
-        Ok(())
+        match zip.cut_off() {
+            Some(what) => Err(OpenError::Damaged(what)),
+            None => Ok(()),
+        }
     }
 
     /// A core that is no archive.

@@ -7,8 +7,10 @@ use stillcore_corefile::Source;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::cut_zip::{Local, locals};
 use super::error::OpenError;
 use super::limits::Limits;
+use super::path::printable;
 use super::tar::{Entry, Kind, Sink};
 use super::view::{Cursor, Stretch};
 
@@ -16,12 +18,34 @@ use super::view::{Cursor, Stretch};
 #[derive(Clone)]
 pub(crate) struct Zip {
     source: Arc<dyn Source>,
-    archive: ZipArchive<Cursor>,
+    list: List,
+}
+
+/// Where its files are known from.
+#[derive(Clone)]
+enum List {
+    /// The list at its end.
+    Whole(ZipArchive<Cursor>),
+    /// Their own headers: it was cut off.
+    Cut(Arc<[Local]>),
 }
 
 impl Zip {
     pub(crate) fn open(source: Arc<dyn Source>, limits: &Limits) -> Result<Zip, OpenError> {
-        let mut archive = ZipArchive::new(Cursor::new(Arc::clone(&source))).map_err(zip_error)?;
+        let mut archive = match ZipArchive::new(Cursor::new(Arc::clone(&source))) {
+            Ok(archive) => archive,
+            Err(error @ ZipError::InvalidArchive(_)) => {
+                let locals = locals(&source, limits)?;
+                if locals.is_empty() {
+                    return Err(zip_error(error));
+                }
+                return Ok(Zip {
+                    source,
+                    list: List::Cut(locals.into()),
+                });
+            }
+            Err(error) => return Err(zip_error(error)),
+        };
         limits.check_entries(archive.len() as u64)?;
         // How a small zip archive unpacks to terabytes: all its entries are the same bytes.
         if archive.has_overlapping_entries().map_err(zip_error)? {
@@ -34,16 +58,54 @@ impl Zip {
                 "two entries of the zip archive have one name",
             ));
         }
-        Ok(Zip { source, archive })
+        Ok(Zip {
+            source,
+            list: List::Whole(archive),
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.archive.len()
+        match &self.list {
+            List::Whole(archive) => archive.len(),
+            List::Cut(locals) => locals.len(),
+        }
+    }
+
+    /// What is missing, where it was cut off.
+    pub(crate) fn cut_off(&self) -> Option<String> {
+        let List::Cut(locals) = &self.list else {
+            return None;
+        };
+        let last = locals.last().filter(|last| last.is_cut);
+        let files = match locals.len() {
+            1 => "one file was found".to_owned(),
+            count => format!("{count} files were found"),
+        };
+        let end = last.map_or_else(
+            || "whole".to_owned(),
+            |last| format!("and {} ends in the middle", printable(&last.path)),
+        );
+        Some(format!(
+            "the zip archive is cut off: it has no list of its files. By their own headers {files}, {end}; what came \
+             behind is missing"
+        ))
+    }
+
+    /// Whether the end of an entry is missing.
+    pub(crate) fn is_cut(&self, number: usize) -> bool {
+        match &self.list {
+            List::Whole(_) => false,
+            List::Cut(locals) => locals.get(number).is_some_and(|local| local.is_cut),
+        }
     }
 
     /// An entry; its [`Entry::start`] is its number.
     pub(crate) fn entry(&mut self, number: usize, limits: &Limits) -> Result<Entry, OpenError> {
-        let file = self.archive.by_index_raw(number).map_err(zip_error)?;
+        let archive = match &mut self.list {
+            List::Whole(archive) => archive,
+            List::Cut(locals) => return cut_entry(locals, number, limits),
+        };
+        let file = archive.by_index_raw(number).map_err(zip_error)?;
         let path = file.name_raw().to_vec();
         limits.check_name(path.len() as u64)?;
         limits.check_unpacked(file.size())?;
@@ -79,8 +141,12 @@ impl Zip {
     }
 
     /// The content as a stream, whose end is an error when length or checksum are wrong.
-    pub(crate) fn read(&mut self, number: usize) -> Result<impl Read + '_, OpenError> {
-        let file = self.archive.by_index(number).map_err(zip_error)?;
+    pub(crate) fn read(&mut self, number: usize) -> Result<Box<dyn Read + '_>, OpenError> {
+        let archive = match &mut self.list {
+            List::Whole(archive) => archive,
+            List::Cut(locals) => return local(locals, number)?.read(&self.source),
+        };
+        let file = archive.by_index(number).map_err(zip_error)?;
         let method = file.compression();
         if ![CompressionMethod::Stored, CompressionMethod::Deflated].contains(&method) {
             return Err(OpenError::Unsupported(format!(
@@ -88,12 +154,16 @@ impl Zip {
             )));
         }
         let left = file.size();
-        Ok(Exact { file, left })
+        Ok(Box::new(Exact { file, left }))
     }
 
     /// Where the content lies, if it is not compressed.
     pub(crate) fn stored(&mut self, number: usize) -> Result<Option<Stretch>, OpenError> {
-        let file = self.archive.by_index_raw(number).map_err(zip_error)?;
+        let archive = match &mut self.list {
+            List::Whole(archive) => archive,
+            List::Cut(locals) => return Ok(local(locals, number)?.stored(&self.source)),
+        };
+        let file = archive.by_index_raw(number).map_err(zip_error)?;
         if file.compression() != CompressionMethod::Stored || file.encrypted() {
             return Ok(None);
         }
@@ -122,6 +192,32 @@ impl Zip {
             }
         }
     }
+}
+
+fn local(locals: &[Local], number: usize) -> Result<&Local, OpenError> {
+    locals
+        .get(number)
+        .ok_or_else(|| OpenError::damaged("the zip archive has no such entry"))
+}
+
+/// An entry that only its own header tells of: it does not say whether it is a link.
+fn cut_entry(locals: &[Local], number: usize, limits: &Limits) -> Result<Entry, OpenError> {
+    let local = local(locals, number)?;
+    limits.check_unpacked(local.size)?;
+    Ok(Entry {
+        path: local.path.clone(),
+        kind: match () {
+            () if local.is_encrypted => Kind::Other("an encrypted file"),
+            () if local.path.ends_with(b"/") => Kind::Folder,
+            () => Kind::File,
+        },
+        size: local.size,
+        start: number as u64,
+        stored: local.stored,
+        extents: None,
+        mode: 0o600,
+        mtime: 0,
+    })
 }
 
 /// Gives no more than was promised, and no less.
