@@ -6,8 +6,11 @@
 //! offsets count from the untagged start of the object. Where the figures come from: V8's own sources of these
 //! versions, checked against cores of the official binaries.
 
+use std::ops::RangeInclusive;
+
 use crate::error::{Result, V8Error};
 use crate::memory::Memory;
+use crate::version::Version;
 
 /// Not in this version.
 pub const NO: i64 = i64::MIN;
@@ -28,6 +31,15 @@ pub enum Provenance {
 }
 
 impl Provenance {
+    /// Of a table that symbols name, or that was found without them, or neither.
+    pub(crate) fn of_search(told: bool, found: bool) -> Provenance {
+        match (told, found) {
+            (true, _) => Provenance::Metadata,
+            (false, true) => Provenance::Searched,
+            (false, false) => Provenance::Missing,
+        }
+    }
+
     /// The word that `layout` prints.
     pub fn word(self) -> &'static str {
         match self {
@@ -246,12 +258,29 @@ rows! {
     old_lab: [] [0xd0, 0xd8, 0xe0, 0xe0];
 }
 
+/// A row's value where a patch release, or Node 18, differs from its column.
+pub struct Drift {
+    /// The row.
+    pub field: &'static str,
+    /// V8's versions, the first and the last.
+    pub versions: RangeInclusive<[u32; 4]>,
+    /// The value in these.
+    pub value: i64,
+}
+
+/// All of them.
+pub const DRIFT: &[Drift] = &[];
+
 impl Constants {
-    /// Loads every row: by name from the process, else from the column of its version (0 to 3).
+    /// Loads every row: by name from the process, else by its exact version ([`DRIFT`]), else from the column (0 to 3).
     ///
     /// # Errors
     /// [`V8Error::Layout`] names the required rows that nothing tells.
-    pub fn load(memory: &Memory, column: usize) -> Result<(Constants, Vec<Provenance>)> {
+    pub fn load(
+        memory: &Memory,
+        version: &Version,
+        column: usize,
+    ) -> Result<(Constants, Vec<Provenance>)> {
         let symbols = memory.target().symbols("v8dbg_");
         let mut values = Vec::with_capacity(ROWS.len());
         let mut provenance = Vec::with_capacity(ROWS.len());
@@ -268,7 +297,12 @@ impl Constants {
                         .map_or(0, |value| i64::from(value as i32)),
                 )
             });
-            let value = told.unwrap_or(row.table[column.min(3)]);
+            let drifted = DRIFT
+                .iter()
+                .find(|drift| drift.field == row.field && drift.versions.contains(&version.parts));
+            let value = told
+                .or(drifted.map(|drift| drift.value))
+                .unwrap_or(row.table[column.min(3)]);
             values.push(value);
             provenance.push(match told {
                 Some(_) => Provenance::Metadata,

@@ -38,16 +38,24 @@ pub enum V8Error {
     NoV8(String),
     /// The version of V8 is not one whose layout is known.
     #[error(
-        "V8 {version} (Node {node}) is not supported: the layouts of Node 20, 22, 24 and 26 are known (--force reads it as the nearest of them)"
+        "V8 {version} ({node}) is not supported: the layouts of Node 20, 22, 24 and 26 are known (--force reads it as the nearest of them)"
     )]
     Unsupported {
         /// V8's version.
         version: String,
-        /// Node's major version, or a question mark.
+        /// Which Node that is, in words.
         node: String,
     },
+    /// The binary was built with pointer compression.
+    #[error(
+        "this node (V8 {version}) was built with pointer compression: the words of its heap have 4 bytes, and such heaps are not read. Threads and native stacks are: stillcore stack CORE"
+    )]
+    Compressed {
+        /// V8's version.
+        version: String,
+    },
     /// Constants without which nothing can be read were not found.
-    #[error("the layout is incomplete, these are missing: {0}")]
+    #[error("the layout of this V8 is not known, so nothing is shown; missing: {0}")]
     Layout(String),
     /// Anything else that the asker should read.
     #[error("{0}")]

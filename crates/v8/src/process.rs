@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use stillcore_corefile::{Process, Thread};
+use stillcore_corefile::{Module, ModuleKind, Process, Thread};
 
 use crate::error::{Result, V8Error};
 use crate::target::{NativeFrame, Region, Symbol, Target, ThreadState};
@@ -19,6 +19,7 @@ const PREFIXES: [&str; 4] = [
 pub struct CoreTarget {
     process: Process,
     listed: OnceLock<Vec<Symbol>>,
+    binary: OnceLock<Option<usize>>,
 }
 
 impl CoreTarget {
@@ -27,7 +28,25 @@ impl CoreTarget {
         CoreTarget {
             process,
             listed: OnceLock::new(),
+            binary: OnceLock::new(),
         }
+    }
+
+    /// The module with V8 in it: the program, or where that has none of V8's metadata a library that has it (Debian's
+    /// libnode.so).
+    fn module(&self) -> Option<&Module> {
+        let index = *self.binary.get_or_init(|| {
+            let modules = &self.process.modules;
+            let program = modules
+                .iter()
+                .position(|module| module.kind == ModuleKind::Executable);
+            let has = |module: &Module| module.symbol("v8dbg_SmiTag").is_some();
+            if program.is_some_and(|index| has(&modules[index])) {
+                return program;
+            }
+            modules.iter().position(has).or(program)
+        });
+        self.process.modules.get(index?)
     }
 
     /// The process.
@@ -37,7 +56,7 @@ impl CoreTarget {
 
     fn listed(&self) -> &[Symbol] {
         self.listed.get_or_init(|| {
-            let Some(module) = self.process.executable() else {
+            let Some(module) = self.module() else {
                 return Vec::new();
             };
             let mut listed: Vec<_> = module
@@ -113,7 +132,7 @@ impl Target for CoreTarget {
                 .filter(|symbol| symbol.name == name)
                 .cloned();
         }
-        let symbol = self.process.executable()?.symbol(name)?;
+        let symbol = self.module()?.symbol(name)?;
         Some(Symbol {
             name: name.to_owned(),
             address: symbol.address,
@@ -155,8 +174,26 @@ impl Target for CoreTarget {
             .collect()
     }
 
-    fn tls_block(&self) -> Option<(u64, u64)> {
-        self.process.executable()?.thread_locals()
+    fn thread_local(&self, tid: u64, name: &str) -> Option<u64> {
+        let module = self.module()?;
+        // Where a library's block is only the dynamic linker knows.
+        if module.kind != ModuleKind::Executable {
+            return None;
+        }
+        let symbol = module.symbol(name)?;
+        self.process.thread_local(self.thread(tid)?, symbol.address)
+    }
+
+    fn binary(&self) -> Vec<Region> {
+        let Some(module) = self.module() else {
+            return Vec::new();
+        };
+        self.regions()
+            .into_iter()
+            .filter(|region| {
+                module.range.start <= region.range.start && region.range.end <= module.range.end
+            })
+            .collect()
     }
 
     fn unwind(&self, tid: u64) -> Vec<NativeFrame> {

@@ -10,6 +10,8 @@ use crate::v8::V8;
 
 /// Most steps in following cons, sliced and thin strings.
 const MAX_STEPS: usize = 32 << 20;
+/// Most of them in a row that lead to no smaller part: a thin string of a flattened cons of a slice has three.
+const MAX_IDLE: u8 = 16;
 
 /// A string, perhaps only its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,13 +67,14 @@ impl V8 {
     /// As [`V8::text`].
     pub fn units(&self, value: Tagged, limit: usize) -> Result<Vec<u16>> {
         let mut out = Vec::new();
-        // What is still to be copied, the next last: a string, where to begin in it, how many units.
+        // What is still to be copied, the next last: a string, where to begin in it, how many units, and how many steps led
+        // here without a smaller part.
         let length = self.string_length(value)?;
-        let mut todo = vec![(value, 0_u64, length.min(limit as u64))];
+        let mut todo = vec![(value, 0_u64, length.min(limit as u64), 0_u8)];
         let mut steps = 0;
-        while let Some((value, skip, count)) = todo.pop() {
+        while let Some((value, skip, count, idle)) = todo.pop() {
             steps += 1;
-            if steps > MAX_STEPS || todo.len() > MAX_STEPS {
+            if steps > MAX_STEPS || todo.len() > MAX_STEPS || idle > MAX_IDLE {
                 return Err(V8Error::Damaged {
                     address: value.0,
                     what: "a string of endless parts",
@@ -106,12 +109,25 @@ impl V8 {
                     let first = self.field(at, self.c.cons_first)?;
                     let second = self.field(at, self.c.cons_second)?;
                     let split = self.string_length(first)?;
+                    let rest = self.string_length(second)?;
+                    if split + rest != own {
+                        return Err(V8Error::Damaged {
+                            address: value.0,
+                            what: "a string of parts that are not as long as it is",
+                        });
+                    }
+                    // Both parts are smaller, but for one that was flattened: that has an empty second part.
+                    let idle = if split == own || rest == own {
+                        idle + 1
+                    } else {
+                        0
+                    };
                     let left = count.min(split.saturating_sub(skip));
                     if count > left {
-                        todo.push((second, skip.saturating_sub(split), count - left));
+                        todo.push((second, skip.saturating_sub(split), count - left, idle));
                     }
                     if left > 0 {
-                        todo.push((first, skip, left));
+                        todo.push((first, skip, left, idle));
                     }
                 }
                 2 => {
@@ -141,9 +157,9 @@ impl V8 {
                         .as_smi()
                         .unwrap_or(0)
                         .max(0) as u64;
-                    todo.push((parent, offset + skip, count));
+                    todo.push((parent, offset + skip, count, idle + 1));
                 }
-                5 => todo.push((self.field(at, self.c.thin_actual)?, skip, count)),
+                5 => todo.push((self.field(at, self.c.thin_actual)?, skip, count, idle + 1)),
                 _ => {
                     return Err(V8Error::Damaged {
                         address: value.0,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::Result;
 
-/// A symbol of the process's executable.
+/// A symbol of the file that holds V8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Symbol {
     /// The name as it stands in the symbol table, mangled.
@@ -71,16 +71,18 @@ pub trait Target: Send + Sync {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<()>;
     /// The memory, sorted by address.
     fn regions(&self) -> Vec<Region>;
-    /// A symbol of the executable by its whole name.
+    /// A symbol of the file that holds V8, by its whole name.
     fn symbol(&self, name: &str) -> Option<Symbol>;
-    /// All symbols of the executable whose names begin with `prefix`.
+    /// All symbols of the file that holds V8 whose names begin with `prefix`.
     fn symbols(&self, prefix: &str) -> Vec<Symbol>;
     /// The name (demangled) of the function at an address of any module, and the offset in it.
     fn function_at(&self, address: u64) -> Option<(String, u64)>;
     /// The threads, the one that died or was captured first.
     fn threads(&self) -> Vec<ThreadState>;
-    /// Size and alignment of the executable's thread-local block (`PT_TLS`).
-    fn tls_block(&self) -> Option<(u64, u64)>;
+    /// The address that a thread-local variable of the executable has in a thread, by the variable's whole name.
+    fn thread_local(&self, tid: u64, name: &str) -> Option<u64>;
+    /// The mapped ranges of the file that holds V8: the executable, or a library such as `libnode.so`.
+    fn binary(&self) -> Vec<Region>;
     /// The native frames of a thread from its registers on, until unwinding stops.
     fn unwind(&self, tid: u64) -> Vec<NativeFrame>;
 }

@@ -1,42 +1,19 @@
 //! V8 in one process: its layout, its pages, its isolates. Everything else is asked of this.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::constants::{Constants, NO, Provenance, ROWS};
 use crate::error::{Result, V8Error};
+use crate::isolates;
+pub use crate::isolates::Isolate;
 use crate::memory::Memory;
 use crate::pages::{self, Page, PageTable};
+use crate::stripped;
 use crate::tagged::Tagged;
 use crate::target::{Symbol, Target, ThreadState};
 use crate::types::{Kind, Types};
-
-/// The four layouts that are known: V8's version times ten, Node's major.
-const COLUMNS: [(u32, u32); 4] = [(113, 20), (124, 22), (136, 24), (146, 26)];
-
-/// A version of V8.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// As `11.3.244.8-node.38`, or without the last part where it is not told.
-    pub text: String,
-    /// Major × 10 + minor.
-    pub number: u32,
-}
-
-/// One isolate: a JavaScript heap with its threads' stacks.
-#[derive(Debug, Clone)]
-pub struct Isolate {
-    /// Its number, from 0 on in the order of threads: 0 is the main one.
-    pub id: usize,
-    /// Where the `Isolate` object is.
-    pub address: u64,
-    /// Where its `Heap` is: pages name it.
-    pub heap: u64,
-    /// The thread that is in it, where one is.
-    pub thread: Option<u64>,
-    /// The roots, by their order in V8.
-    pub roots: Vec<Tagged>,
-}
+use crate::version::{self, Version};
 
 /// What a map says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +69,8 @@ pub struct V8 {
     pub(crate) builtin_names: OnceLock<Vec<String>>,
     builtins: OnceLock<Vec<Symbol>>,
     blob: OnceLock<Option<(u64, u64)>>,
+    /// Tables that were read whole: what of, how many entries, how they were told.
+    tables: Vec<(&'static str, usize, Provenance)>,
     /// What went wrong while opening without stopping it.
     pub warnings: Vec<String>,
 }
@@ -107,17 +86,31 @@ impl V8 {
     /// Finds V8 in a process: version, constants, pages, isolates, roots, types. The heap is not walked.
     ///
     /// # Errors
-    /// [`V8Error::NoV8`], [`V8Error::Unsupported`], [`V8Error::Layout`].
+    /// [`V8Error::NoV8`], [`V8Error::Unsupported`], [`V8Error::Compressed`], [`V8Error::Layout`].
     pub fn open(target: Arc<dyn Target>, options: &Options) -> Result<V8> {
         let memory = Memory::new(target.clone());
-        let version = find_version(&memory)?;
-        let column = column_of(&version, options)?;
-        let (mut c, mut provenance) = Constants::load(&memory, column)?;
-        let mut warnings = Vec::new();
-        let root_names = root_names(&memory);
-        if root_names.is_empty() {
-            warnings.push("the names of V8's roots were not found (a stripped binary?): types, symbols and builtins go by number".to_owned());
+        let version = version::find(&memory)?;
+        let (column, caveat) = version.column(options)?;
+        check_build(&memory, &version)?;
+        let (mut c, mut provenance) = Constants::load(&memory, &version, column)?;
+        let warnings: Vec<String> = caveat.into_iter().collect();
+        let mut tables = Vec::new();
+        let mut root_names = root_names(&memory);
+        let told = !root_names.is_empty();
+        if !told {
+            root_names = stripped::root_names(&memory);
         }
+        let how = Provenance::of_search(told, !root_names.is_empty());
+        tables.push(("root_names", root_names.len(), how));
+        let meta_index = root_names
+            .iter()
+            .position(|name| name == "meta_map")
+            .ok_or_else(|| {
+                V8Error::Layout(
+                    "the names of V8's roots (the binary was not found, or is stripped in an unusual way)"
+                        .to_owned(),
+                )
+            })?;
         let found = pages::find(&memory, column);
         if found.iter().all(|page| page.heap == 0) {
             return Err(V8Error::NoV8(
@@ -126,16 +119,15 @@ impl V8 {
         }
         let pages = PageTable::new(found);
         let threads = target.threads();
-        let meta_index = root_names.iter().position(|name| name == "meta_map");
-        let isolates = find_isolates(
-            &memory,
-            &pages,
-            &threads,
-            &mut c,
-            &mut provenance,
-            meta_index,
-            &mut warnings,
-        )?;
+        let search = isolates::Search {
+            memory: &memory,
+            pages: &pages,
+            threads: &threads,
+            meta_index: meta_index as u64,
+        };
+        let found = search.run(&c)?;
+        isolates::settle(&found, &mut c, &mut provenance);
+        let isolates = found.isolates;
         let mut v8 = V8 {
             types: Types::new(Vec::new(), None, None, &[], column),
             memory,
@@ -158,10 +150,11 @@ impl V8 {
             builtin_names: OnceLock::new(),
             builtins: OnceLock::new(),
             blob: OnceLock::new(),
+            tables,
             warnings,
         };
         v8.load_roots();
-        v8.load_types();
+        v8.load_types()?;
         Ok(v8)
     }
 
@@ -186,7 +179,7 @@ impl V8 {
         }
     }
 
-    fn load_types(&mut self) {
+    fn load_types(&mut self) -> Result<()> {
         let symbols = self.memory.target().symbols("v8dbg_type_");
         let mut metadata = Vec::new();
         for symbol in symbols {
@@ -218,7 +211,32 @@ impl V8 {
                 }
             }
         }
+        let told = metadata.len();
         self.types = Types::new(metadata, contexts, functions, &roots, self.column);
+        self.tables.push((
+            "instance_types",
+            told,
+            Provenance::of_search(told > 0, false),
+        ));
+        let derived = self.types.all().len().saturating_sub(told);
+        self.tables
+            .push(("instance_types_by_root", derived, Provenance::Derived));
+        let missing: Vec<_> = ["MAP", "JS_OBJECT", "JS_ARRAY", "JS_FUNCTION", "FIXED_ARRAY"]
+            .into_iter()
+            .filter(|name| self.types.number(name).is_none())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(V8Error::Layout(format!(
+            "the numbers of the instance types {} (the binary tells them by v8dbg_* symbols, and this one has {told} of them{})",
+            missing.join(", "),
+            if told == 0 {
+                "; it was built without V8's postmortem support, or its dynamic symbols were stripped"
+            } else {
+                ""
+            }
+        )))
     }
 
     /// The address of a field.
@@ -349,6 +367,12 @@ impl V8 {
     pub fn builtins(&self) -> &[Symbol] {
         self.builtins.get_or_init(|| {
             let mut builtins = self.memory.target().symbols("Builtins_");
+            if builtins.is_empty()
+                && let Some(isolate) = self.isolates.first()
+            {
+                let names = stripped::builtin_names(&self.memory);
+                builtins = stripped::builtins(&self.memory, isolate.address, &names);
+            }
             builtins.sort_by_key(|symbol| symbol.address);
             builtins
         })
@@ -358,93 +382,60 @@ impl V8 {
     pub fn blob(&self) -> Option<(u64, u64)> {
         *self.blob.get_or_init(|| {
             let target = self.memory.target();
-            let start = target.symbol("v8_Default_embedded_blob_code_")?;
-            let size = target.symbol("v8_Default_embedded_blob_code_size_")?;
-            // The first is the code itself, the second a variable with its length.
-            let start = start.address;
-            let size = u64::from(self.memory.u32(size.address).ok()?);
+            let told = target
+                .symbol("v8_Default_embedded_blob_code_")
+                .zip(target.symbol("v8_Default_embedded_blob_code_size_"));
+            let (start, size) = match told {
+                // The first is the code itself, the second a variable with its length.
+                Some((start, size)) => (
+                    start.address,
+                    u64::from(self.memory.u32(size.address).ok()?),
+                ),
+                // From the first builtin to the end of the last, of which only the start is known.
+                None => {
+                    let (first, last) = self.builtins().first().zip(self.builtins().last())?;
+                    let start = first.address & !0xfff;
+                    (start, last.address - start + 64)
+                }
+            };
             (size > 0).then_some((start, size))
         })
     }
 
-    /// All offsets with their values and where they came from.
+    /// All offsets with their values and where they came from; then the tables, with the number of their entries.
     pub fn layout(&self) -> Vec<(&'static str, Option<i64>, Provenance)> {
         let values = self.c.values();
-        ROWS.iter()
-            .zip(&self.provenance)
-            .zip(values)
-            .map(|((row, provenance), value)| {
-                (row.field, (value != NO).then_some(value), *provenance)
-            })
-            .collect()
+        let rows = ROWS.iter().zip(&self.provenance).zip(values);
+        let rows = rows.map(|((row, provenance), value)| {
+            (row.field, (value != NO).then_some(value), *provenance)
+        });
+        let told = !self.memory.target().symbols("Builtins_").is_empty();
+        let builtins = self.builtins().len();
+        let tables = self.tables.iter().copied().chain([(
+            "builtin_names",
+            builtins,
+            Provenance::of_search(told, builtins > 0),
+        )]);
+        rows.chain(
+            tables.map(|(name, count, how)| (name, (count > 0).then_some(count as i64), how)),
+        )
+        .collect()
     }
 }
 
-/// The version, from V8's own variables or from the text in the binary.
-fn find_version(memory: &Memory) -> Result<Version> {
-    let part = |name: &str| {
-        let mangled = format!("_ZN2v88internal7Version{}{name}E", name.len());
-        let symbol = memory.target().symbol(&mangled)?;
+/// Whether the binary was built in a way that can be read at all: with tagged words of eight bytes.
+fn check_build(memory: &Memory, version: &Version) -> Result<()> {
+    let value = |name: &str| {
+        let symbol = memory.target().symbol(name)?;
         memory.u32(symbol.address).ok()
     };
-    let text = version_text(memory);
-    if let (Some(major), Some(minor)) = (part("major_"), part("minor_")) {
-        let build = part("build_").unwrap_or(0);
-        let patch = part("patch_").unwrap_or(0);
-        let plain = format!("{major}.{minor}.{build}.{patch}");
-        let text = text
-            .filter(|text| text.starts_with(&plain))
-            .unwrap_or(plain);
-        return Ok(Version {
-            text,
-            number: major.saturating_mul(10).saturating_add(minor),
+    // Without pointer compression a Smi stands in the upper half of its word: 31 bits beyond the tag.
+    if value("v8dbg_SmiShiftSize") == Some(0) || value("v8dbg_TaggedSize") == Some(4) {
+        return Err(V8Error::Compressed {
+            version: version.text.clone(),
         });
     }
-    let text = text
-        .ok_or_else(|| V8Error::NoV8("its executable does not say which V8 it holds".to_owned()))?;
-    let mut parts = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    Ok(Version {
-        text,
-        number: major * 10 + minor,
-    })
-}
-
-/// `12.4.254.21-node.57`, as it stands in read-only data: the variable `v8::internal::Version::version_string_` points
-/// to it.
-fn version_text(memory: &Memory) -> Option<String> {
-    let symbol = memory
-        .target()
-        .symbol("_ZN2v88internal7Version15version_string_E")?;
-    let text = memory.c_string(memory.u64(symbol.address).ok()?, 64).ok()?;
-    text.starts_with(|c: char| c.is_ascii_digit())
-        .then_some(text)
-}
-
-fn column_of(version: &Version, options: &Options) -> Result<usize> {
-    if let Some(column) = COLUMNS.iter().position(|column| column.0 == version.number) {
-        return Ok(column);
-    }
-    if options.force {
-        let nearest = COLUMNS
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, column)| column.0.abs_diff(version.number));
-        return Ok(nearest.map_or(3, |(index, _)| index));
-    }
-    // Which Node that is: from V8's own table of releases (nodejs.org/dist/index.json).
-    let node = match version.number {
-        102 => "18",
-        107 | 108 => "19",
-        115..=118 => "21",
-        129 => "23",
-        137..=141 => "25",
-        _ => "?",
-    };
-    Err(V8Error::Unsupported {
-        version: version.text.clone(),
-        node: node.to_owned(),
-    })
+    Ok(())
 }
 
 /// The names of all roots in their order, from `RootsTable::root_names_`, an array of C strings.
@@ -460,130 +451,10 @@ fn root_names(memory: &Memory) -> Vec<String> {
     } else {
         (symbol.size / 8).min(4096)
     };
-    let mut names = Vec::new();
-    for index in 0..count {
-        let Ok(pointer) = memory.u64(symbol.address + 8 * index) else {
-            break;
-        };
-        match memory.c_string(pointer, 128) {
-            Ok(name) => names.push(name),
-            Err(_) => break,
-        }
-    }
-    names
-}
-
-/// The isolates: one for each heap that pages name.
-#[allow(clippy::too_many_arguments)]
-fn find_isolates(
-    memory: &Memory,
-    pages: &PageTable,
-    threads: &[ThreadState],
-    c: &mut Constants,
-    provenance: &mut [Provenance],
-    meta_index: Option<usize>,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Isolate>> {
-    let mut heaps: BTreeMap<u64, usize> = BTreeMap::new();
-    for page in pages.pages().iter().filter(|page| page.heap != 0) {
-        *heaps.entry(page.heap).or_default() += 1;
-    }
-    // Which isolate each thread is in: V8's thread-local variable.
-    let tls = memory
-        .target()
-        .symbol("_ZN2v88internal18g_current_isolate_E")
-        .zip(memory.target().tls_block());
-    let mut entered: Vec<(u64, u64)> = Vec::new();
-    if let Some((symbol, (size, align))) = tls {
-        let block = size.next_multiple_of(align.max(1));
-        for thread in threads {
-            let slot = thread.tls.wrapping_sub(block).wrapping_add(symbol.address);
-            if let Ok(isolate) = memory.u64(slot)
-                && isolate != 0
-            {
-                entered.push((thread.tid, isolate));
-            }
-        }
-    }
-    // The distance from isolate to heap, from any thread whose isolate lies below one of the heaps.
-    let mut distance = c.heap_in_isolate;
-    let derived = entered.iter().find_map(|(_, isolate)| {
-        heaps
-            .keys()
-            .map(|heap| heap.wrapping_sub(*isolate) as i64)
-            .find(|distance| (0x1000..0x40000).contains(distance))
-    });
-    if let Some(derived) = derived {
-        distance = derived;
-        set(
-            c,
-            provenance,
-            "heap_in_isolate",
-            derived,
-            Provenance::Derived,
-        );
-    }
-    let mut isolates = Vec::new();
-    for &heap in heaps.keys() {
-        let address = heap.wrapping_sub(distance as u64);
-        let thread = entered
-            .iter()
-            .find(|(_, isolate)| *isolate == address)
-            .map(|(tid, _)| *tid);
-        isolates.push(Isolate {
-            id: 0,
-            address,
-            heap,
-            thread,
-            roots: Vec::new(),
-        });
-    }
-    let order = |tid: Option<u64>| {
-        tid.map_or(u64::MAX, |tid| {
-            if threads.iter().map(|thread| thread.tid).min() == Some(tid) {
-                0
-            } else {
-                tid
-            }
+    (0..count)
+        .map_while(|index| {
+            let at = symbol.address.checked_add(8 * index)?;
+            memory.c_string(memory.u64(at).ok()?, 128).ok()
         })
-    };
-    isolates.sort_by_key(|isolate| (order(isolate.thread), isolate.address));
-    for (id, isolate) in isolates.iter_mut().enumerate() {
-        isolate.id = id;
-    }
-    // The roots: the smallest offset at which the meta map's slot holds a map whose map is itself.
-    if let (Some(index), Some(first)) = (meta_index, isolates.first()) {
-        let is_meta = |word: u64| {
-            word & 3 == 1
-                && pages.page_of(word & !3).is_some()
-                && memory.u64(word & !3).is_ok_and(|map| map == word)
-        };
-        let found = (0..0x1000_u64).step_by(8).find(|offset| {
-            memory
-                .u64(first.address.wrapping_add(offset + 8 * index as u64))
-                .is_ok_and(is_meta)
-        });
-        match found {
-            Some(offset) => set(
-                c,
-                provenance,
-                "roots_in_isolate",
-                offset as i64,
-                Provenance::Searched,
-            ),
-            None => warnings.push("the roots of the first isolate were not found".to_owned()),
-        }
-    }
-    Ok(isolates)
-}
-
-fn set(c: &mut Constants, provenance: &mut [Provenance], field: &str, value: i64, how: Provenance) {
-    match field {
-        "heap_in_isolate" => c.heap_in_isolate = value,
-        "roots_in_isolate" => c.roots_in_isolate = value,
-        _ => {}
-    }
-    if let Some(index) = ROWS.iter().position(|row| row.field == field) {
-        provenance[index] = how;
-    }
+        .collect()
 }

@@ -1,0 +1,224 @@
+//! The isolates of a process: where each begins, which thread is in it, where its roots are.
+//!
+//! Pages name their heap. The isolate lies a fixed way before it, which is told by the thread-local variable that names a
+//! thread's isolate; by that variable's value where its symbol was stripped or never was; else by the table. What is believed must have
+//! a map of maps where the table of roots should have it.
+
+use std::collections::BTreeMap;
+
+use crate::constants::{Constants, Provenance, ROWS};
+use crate::error::{Result, V8Error};
+use crate::memory::Memory;
+use crate::pages::PageTable;
+use crate::tagged::Tagged;
+use crate::target::ThreadState;
+
+/// The distances from an isolate to its heap that are believed: the isolate's own data before it takes tens of kilobytes.
+const DISTANCES: std::ops::Range<i64> = 0x1000..0x40000;
+/// How far from an isolate's start its roots may be.
+const MAX_ROOTS: u64 = 0x1000;
+/// Bytes on both sides of the thread pointer that are looked through for an isolate.
+const TLS_REACH: u64 = 0x2000;
+
+/// One isolate: a JavaScript heap with its threads' stacks.
+#[derive(Debug, Clone)]
+pub struct Isolate {
+    /// Its number, from 0 on in the order of threads: 0 is the main one.
+    pub id: usize,
+    /// Where the `Isolate` object is.
+    pub address: u64,
+    /// Where its `Heap` is: pages name it.
+    pub heap: u64,
+    /// The thread that is in it, where one is.
+    pub thread: Option<u64>,
+    /// The roots, by their order in V8.
+    pub roots: Vec<Tagged>,
+}
+
+/// What is needed to find them.
+pub(crate) struct Search<'a> {
+    pub memory: &'a Memory,
+    pub pages: &'a PageTable,
+    pub threads: &'a [ThreadState],
+    /// The place of `meta_map` among the roots.
+    pub meta_index: u64,
+}
+
+/// What is known of them.
+pub(crate) struct Found {
+    /// The main one first. Their roots are not read yet.
+    pub isolates: Vec<Isolate>,
+    /// `heap_in_isolate`, `roots_in_isolate` and how each was told.
+    pub heap: (i64, Provenance),
+    pub roots: (i64, Provenance),
+}
+
+impl Search<'_> {
+    /// Finds them.
+    ///
+    /// # Errors
+    /// [`V8Error::Layout`] when no isolate with a table of roots lies before any of the heaps.
+    pub fn run(&self, c: &Constants) -> Result<Found> {
+        let mut pages_of: BTreeMap<u64, usize> = BTreeMap::new();
+        for page in self.pages.pages().iter().filter(|page| page.heap != 0) {
+            *pages_of.entry(page.heap).or_default() += 1;
+        }
+        // Those with the most pages first: a page that lies may name any heap.
+        let mut heaps: Vec<u64> = pages_of.keys().copied().collect();
+        heaps.sort_by_key(|heap| std::cmp::Reverse(pages_of[heap]));
+        heaps.truncate(1024);
+
+        let named = self.named();
+        let (entered, how) = if named.is_empty() {
+            (self.guessed(&heaps), Provenance::Searched)
+        } else {
+            (named, Provenance::Derived)
+        };
+        let told = entered.iter().find_map(|(_, isolate)| {
+            let distance = heaps
+                .iter()
+                .map(|heap| heap.wrapping_sub(*isolate) as i64)
+                .filter(|distance| DISTANCES.contains(distance))
+                // The next isolate may lie close behind.
+                .min()?;
+            Some((distance, self.roots_from(*isolate)?))
+        });
+        let from_table = || {
+            let isolate = heaps.first()?.wrapping_add_signed(-c.heap_in_isolate);
+            let roots = self.roots_from(isolate)?;
+            // The table knows one distance: only what agrees with it in both is believed.
+            (roots as i64 == c.roots_in_isolate).then_some((c.heap_in_isolate, roots))
+        };
+        let (distance, roots, how) = match told {
+            Some((distance, roots)) => (distance, roots, how),
+            None => from_table()
+                .map(|(distance, roots)| (distance, roots, Provenance::Table))
+                .or_else(|| {
+                    let (distance, roots) = self.before(*heaps.first()?, c.roots_in_isolate)?;
+                    Some((distance, roots, Provenance::Searched))
+                })
+                .ok_or_else(|| {
+                    V8Error::Layout(
+                        "the isolates (no table of roots was found before any of the heaps that the pages name)"
+                            .to_owned(),
+                    )
+                })?,
+        };
+        let mut isolates: Vec<Isolate> = heaps
+            .iter()
+            .map(|&heap| {
+                let address = heap.wrapping_add_signed(-distance);
+                let thread = entered.iter().find(|(_, isolate)| *isolate == address);
+                Isolate {
+                    id: 0,
+                    address,
+                    heap,
+                    thread: thread.map(|(tid, _)| *tid),
+                    roots: Vec::new(),
+                }
+            })
+            // A heap that only damaged pages name has no roots.
+            .filter(|isolate| self.has_roots(isolate.address, roots))
+            .collect();
+        let main = self.threads.iter().map(|thread| thread.tid).min();
+        isolates.sort_by_key(|isolate| {
+            (
+                match isolate.thread {
+                    Some(tid) if Some(tid) == main => 0,
+                    Some(tid) => tid,
+                    None => u64::MAX,
+                },
+                isolate.address,
+            )
+        });
+        for (id, isolate) in isolates.iter_mut().enumerate() {
+            isolate.id = id;
+        }
+        Ok(Found {
+            isolates,
+            heap: (distance, how),
+            roots: (roots as i64, Provenance::Searched),
+        })
+    }
+
+    /// Thread and isolate, by V8's thread-local variable.
+    fn named(&self) -> Vec<(u64, u64)> {
+        let target = self.memory.target();
+        self.threads
+            .iter()
+            .filter_map(|thread| {
+                let slot =
+                    target.thread_local(thread.tid, "_ZN2v88internal18g_current_isolate_E")?;
+                let isolate = self.memory.u64(slot).ok()?;
+                (isolate != 0).then_some((thread.tid, isolate))
+            })
+            .collect()
+    }
+
+    /// The same without its symbol: words near each thread's pointer that lie before one of the heaps as isolates do. (Node
+    /// 18 keeps it there too, among the values of pthread keys.)
+    fn guessed(&self, heaps: &[u64]) -> Vec<(u64, u64)> {
+        let mut found = Vec::new();
+        for thread in self.threads.iter().filter(|thread| thread.tls != 0) {
+            let first = thread.tls.saturating_sub(TLS_REACH) & !7;
+            let isolate = (first..first.saturating_add(2 * TLS_REACH))
+                .step_by(8)
+                .filter_map(|at| self.memory.u64(at).ok())
+                .find(|word| {
+                    word & 7 == 0
+                        && heaps
+                            .iter()
+                            .any(|heap| DISTANCES.contains(&(heap.wrapping_sub(*word) as i64)))
+                        && self.roots_from(*word).is_some()
+                });
+            if let Some(isolate) = isolate {
+                found.push((thread.tid, isolate));
+            }
+        }
+        found
+    }
+
+    /// The roots of an isolate, from its start on: the smallest offset at which the slot of the map of maps holds it.
+    fn roots_from(&self, isolate: u64) -> Option<u64> {
+        (0..MAX_ROOTS)
+            .step_by(8)
+            .find(|offset| self.has_roots(isolate, *offset))
+    }
+
+    fn has_roots(&self, isolate: u64, offset: u64) -> bool {
+        let slot = isolate
+            .wrapping_add(offset)
+            .wrapping_add(8 * self.meta_index);
+        self.memory.u64(slot).is_ok_and(|word| {
+            word & 3 == 1
+                && self.pages.page_of(word & !3).is_some()
+                && self.memory.u64(word & !3).is_ok_and(|map| map == word)
+        })
+    }
+
+    /// The isolate before a heap by its roots alone: the lowest slot of a map of maps, as far before it as its number says.
+    fn before(&self, heap: u64, roots: i64) -> Option<(i64, u64)> {
+        let low = heap.saturating_sub(DISTANCES.end as u64) & !7;
+        let table = (low..heap)
+            .step_by(8)
+            .find(|at| self.has_roots(at.wrapping_sub(8 * self.meta_index), 0))?
+            .wrapping_sub(8 * self.meta_index);
+        let distance = heap.wrapping_sub(table.wrapping_add_signed(-roots)) as i64;
+        DISTANCES
+            .contains(&distance)
+            .then_some((distance, roots as u64))
+    }
+}
+
+/// Writes what was found into the constants.
+pub(crate) fn settle(found: &Found, c: &mut Constants, provenance: &mut [Provenance]) {
+    (c.heap_in_isolate, c.roots_in_isolate) = (found.heap.0, found.roots.0);
+    for (field, how) in [
+        ("heap_in_isolate", found.heap.1),
+        ("roots_in_isolate", found.roots.1),
+    ] {
+        if let Some(index) = ROWS.iter().position(|row| row.field == field) {
+            provenance[index] = how;
+        }
+    }
+}
