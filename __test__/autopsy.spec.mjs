@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { nodes } from './support/nodes.mjs';
+import { nodes, oldestNodes } from './support/nodes.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const program = join(root, '__test__', 'programs', 'scenario.cjs');
@@ -35,15 +35,15 @@ const json = (command, core, ...args) => JSON.parse(stillcore(command, core, ...
 /** One core of the scenario for each Node, made when it is first asked for. */
 const scenarios = new Map();
 function scenario(node) {
-  if (!scenarios.has(node.major)) {
+  if (!scenarios.has(node.label)) {
     const place = folder();
     const output = execFileSync(node.path, [program, place, 'direct', 'workers=2'], { encoding: 'utf8', maxBuffer: 1 << 26 });
     const inside = readdirSync(place).find((name) => name.startsWith('core'));
     const core = join(place, 'scenario.core');
     renameSync(join(place, inside, 'core'), core);
-    scenarios.set(node.major, { core, said: JSON.parse(output) });
+    scenarios.set(node.label, { core, said: JSON.parse(output) });
   }
-  return scenarios.get(node.major);
+  return scenarios.get(node.label);
 }
 
 /** `at Service.handle (file:1:2)` and `at file:1:2`, as [name, place]. */
@@ -61,8 +61,11 @@ function framesFrom(stack, first) {
   return frames.slice(frames.findIndex(([name]) => name === first));
 }
 
-for (const node of await nodes()) {
+const newest = await nodes();
+for (const node of [...newest, ...await oldestNodes()]) {
   const skip = node.skip || noBinary;
+  // On the oldest releases only what reads layouts: they may drift inside a line.
+  const all = newest.includes(node);
 
   test(`jsstack equals the trace that V8 printed, on ${node.label}`, { skip }, () => {
     const { core, said } = scenario(node);
@@ -76,7 +79,7 @@ for (const node of await nodes()) {
     assert.deepEqual(innermost.arguments.slice(0, 2).map((one) => one.value), ["'label'", '42']);
   });
 
-  test(`jsstack of a core by abort() equals the trace that was printed, on ${node.label}`, { skip }, (t) => {
+  if (all) test(`jsstack of a core by abort() equals the trace that was printed, on ${node.label}`, { skip }, (t) => {
     const pattern = readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim();
     if (pattern !== 'core') return t.skip(`core_pattern is ${pattern}, not core`);
     const place = folder();
@@ -182,7 +185,7 @@ for (const node of await nodes()) {
     assert.deepEqual(json('modules', core, '--js').map(({ name }) => name).filter((name) => name === program).length, 3);
   });
 
-  test(`mdb's and llnode's tongues mean the same, on ${node.label}`, { skip }, () => {
+  if (all) test(`mdb's and llnode's tongues mean the same, on ${node.label}`, { skip }, () => {
     const { core } = scenario(node);
     const run = (line) => stillcore('autopsy', core, '--isolate', '0', '-e', line);
     assert.equal(run('v8 bt'), run('jsstack'));
@@ -193,7 +196,7 @@ for (const node of await nodes()) {
     assert.equal(run('::load v8'), '');
   });
 
-  test(`a core whose bytes were changed ends no command in a panic, on ${node.label}`, { skip }, () => {
+  if (all) test(`a core whose bytes were changed ends no command in a panic, on ${node.label}`, { skip }, () => {
     const { core } = scenario(node);
     const place = folder();
     const copy = join(place, 'core');

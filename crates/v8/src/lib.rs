@@ -17,6 +17,7 @@ mod constants;
 mod error;
 mod fast;
 mod frames;
+mod free_space;
 mod function;
 mod graph;
 mod isolates;

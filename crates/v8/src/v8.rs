@@ -69,6 +69,7 @@ pub struct V8 {
     pub(crate) builtin_names: OnceLock<Vec<String>>,
     builtins: OnceLock<Vec<Symbol>>,
     blob: OnceLock<Option<(u64, u64)>>,
+    pub(crate) free_unit: OnceLock<(u64, Provenance)>,
     /// Tables that were read whole: what of, how many entries, how they were told.
     tables: Vec<(&'static str, usize, Provenance)>,
     /// What went wrong while opening without stopping it.
@@ -150,6 +151,7 @@ impl V8 {
             builtin_names: OnceLock::new(),
             builtins: OnceLock::new(),
             blob: OnceLock::new(),
+            free_unit: OnceLock::new(),
             tables,
             warnings,
         };
@@ -416,10 +418,12 @@ impl V8 {
             builtins,
             Provenance::of_search(told, builtins > 0),
         )]);
-        rows.chain(
-            tables.map(|(name, count, how)| (name, (count > 0).then_some(count as i64), how)),
-        )
-        .collect()
+        let (unit, how) = self.free_space_row();
+        rows.chain([("free_space_unit", Some(unit), how)])
+            .chain(
+                tables.map(|(name, count, how)| (name, (count > 0).then_some(count as i64), how)),
+            )
+            .collect()
     }
 }
 
@@ -427,10 +431,13 @@ impl V8 {
 fn check_build(memory: &Memory, version: &Version) -> Result<()> {
     let value = |name: &str| {
         let symbol = memory.target().symbol(name)?;
-        memory.u32(symbol.address).ok()
+        // Those that are zero lie in .bss, of which a core may hold nothing.
+        Some(memory.u32(symbol.address).unwrap_or(0))
     };
-    // Without pointer compression a Smi stands in the upper half of its word: 31 bits beyond the tag.
-    if value("v8dbg_SmiShiftSize") == Some(0) || value("v8dbg_TaggedSize") == Some(4) {
+    // Without pointer compression a Smi stands in the upper half of its word: 31 bits beyond the tag. The mask is never
+    // zero, unless the core lacks these variables.
+    let smaller = value("v8dbg_SmiShiftSize") == Some(0) && value("v8dbg_SmiTagMask") == Some(1);
+    if smaller || value("v8dbg_TaggedSize") == Some(4) {
         return Err(V8Error::Compressed {
             version: version.text.clone(),
         });

@@ -43,22 +43,7 @@ pub(crate) fn size_of(v8: &V8, map: &MapInfo, word: impl Fn(u64) -> Result<u64>)
         Sizing::FeedbackMetadata => {
             16 + 4 * low(8)?.div_ceil(6) + if v8.column < 2 { 0 } else { 2 * high(8)? }
         }
-        // Bytes up to 12, words in 14, and in 13 what the sources of its patch say: whichever leads to a map.
-        Sizing::FreeSpace => {
-            let amount = smi(8)?;
-            let leads = |size: u64| {
-                size >= 16
-                    && word(size)
-                        .ok()
-                        .and_then(|word| v8.map(Tagged(word)))
-                        .is_some()
-            };
-            match v8.column {
-                0 | 1 => amount,
-                2 if !leads(8 * amount) && leads(amount) => amount,
-                _ => 8 * amount,
-            }
-        }
+        Sizing::FreeSpace => v8.free_space_unit() * smi(8)?,
         Sizing::BigInt => 16 + 8 * ((low(8)? & 0x7fff_ffff) >> 1),
         Sizing::PreparseData => round8(16 + low(8)?) + 8 * high(8)?,
         Sizing::Coverage => 16 + 16 * low(8)?,
