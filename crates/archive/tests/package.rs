@@ -30,6 +30,22 @@ const PROGRAM: &str = r#"
 int main(int count, char **words) { waits = count > 1 && !strcmp(words[1], "wait"); middle(1); return 0; }
 "#;
 
+/// 63 threads that wait, each in `waiter` called by `starter`; the first dies.
+const THREADS: &str = r#"
+#include <pthread.h>
+static pthread_barrier_t all;
+__attribute__((noinline)) void waiter(long n) { pthread_barrier_wait(&all); for (;;) pause(); }
+static void *starter(void *n) { waiter((long)n); return n; }
+int main(void) {
+  pthread_barrier_init(&all, 0, 64);
+  for (long n = 0; n < 63; n++) { pthread_t thread; pthread_create(&thread, 0, starter, (void *)n); }
+  pthread_barrier_wait(&all);
+  usleep(200000);
+  middle(1);
+  return 0;
+}
+"#;
+
 const LIBRARY: &str = r#"
 void entry(int wait) { waits = wait; middle(1); }
 "#;
@@ -169,9 +185,8 @@ fn pack(core: &Path, output: &Path, files: &Sysroot) -> Result<Packaged, Package
     )
 }
 
-/// What gdb, started by the archive's own script, says of the first thread's stack in a root where there is nothing
-/// else. `None`, with the reason printed, where no such root can be had.
-fn backtrace(archive: &Path) -> Option<String> {
+/// What gdb, started by the archive's own script, says to `commands` in a root where there is nothing else. `None`, with the reason printed, where no such root can be had.
+fn in_gdb(archive: &Path, commands: &[&str]) -> Option<String> {
     if !can(&["gdb", "tar", "unshare", "chroot", "gcc"]) {
         return None;
     }
@@ -240,15 +255,8 @@ int main(int count, char **words) {{
         ])
         .arg(root.path())
         .arg(root.path())
-        .args([
-            "/sh",
-            &script,
-            "-batch",
-            "-ex",
-            "bt",
-            "-ex",
-            "info sharedlibrary",
-        ])
+        .args(["/sh", &script, "-batch"])
+        .args(commands.iter().flat_map(|command| ["-ex", command]))
         .env("GDB", "/gdb")
         .env("PYTHONHOME", "/host/usr")
         .env_remove("DEBUGINFOD_URLS")
@@ -280,7 +288,7 @@ fn check(core: &Path, files: &Sysroot, lines: bool) -> Packaged {
         0o600
     );
     assert_eq!(packaged.left_out, [""; 0]);
-    if let Some(said) = backtrace(&archive) {
+    if let Some(said) = in_gdb(&archive, &["bt", "info sharedlibrary"]) {
         for function in ["inner", "middle", "main"] {
             let line = said
                 .lines()
@@ -330,6 +338,123 @@ fn programs_of_every_kind() {
             assert_eq!(entry.archive_path.as_deref(), path.strip_prefix('/'));
         });
     }
+}
+
+#[test]
+fn sixty_four_threads() {
+    if !can(&["gcc"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("{BODY}{THREADS}");
+    let program = gcc(folder.path(), &source, "app", &["-pthread"]);
+    let Some(core) = kernel_core(folder.path(), &program) else {
+        return;
+    };
+    check(&core, &Sysroot::host(), true);
+    let archive = core.with_file_name("archive.tar.gz");
+    if let Some(said) = in_gdb(&archive, &["thread apply all bt"]) {
+        assert_eq!(said.matches("\nThread ").count(), 64, "{said}");
+        let frames = |name: &str| {
+            let is_it =
+                |line: &&str| line.contains(&format!(" {name} (")) && line.contains("app.c:");
+            said.lines().filter(is_it).count()
+        };
+        assert_eq!((frames("waiter"), frames("starter")), (63, 63), "{said}");
+    }
+}
+
+/// What lldb, started by the archive's own script, says; the files are nowhere else any more. `None`, with the reason
+/// printed, where there is no lldb.
+fn in_lldb(archive: &Path, gone: &[&Path], commands: &[&str]) -> Option<String> {
+    if !can(&["lldb", "tar"]) {
+        return None;
+    }
+    let away = tempfile::tempdir().unwrap();
+    run(Command::new("tar")
+        .arg("-xzf")
+        .arg(archive)
+        .arg("-C")
+        .arg(away.path()));
+    for path in gone {
+        fs::remove_file(path).unwrap();
+    }
+    let top = fs::read_dir(away.path()).unwrap().next().unwrap().unwrap();
+    let output = Command::new("sh")
+        .arg(top.path().join("run-lldb.sh"))
+        .arg("--batch")
+        .args(commands.iter().flat_map(|command| ["-o", command]))
+        .current_dir("/")
+        .env_remove("DEBUGINFOD_URLS")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // From the archive and nowhere else.
+    let top = top.path().display().to_string();
+    let listed = said
+        .lines()
+        .filter(|line| line.starts_with("[") && line.contains(" /"));
+    for line in listed.filter(|line| !line.contains("[vdso]")) {
+        assert!(line.contains(&top), "{line} is not in {top}\n{said}");
+    }
+    Some(said)
+}
+
+#[test]
+fn lldb_sees_the_same() {
+    if !can(&["gcc", "lldb"]) {
+        return;
+    }
+    let names = ["inner", "middle", "main"];
+    let commands = ["thread backtrace", "image list"];
+    let is_there = |said: &str, name: &str| {
+        let frame = format!("`{name}");
+        said.lines()
+            .any(|line| line.contains(&frame) && line.contains(".c:"))
+    };
+    for flags in [&["-pie", "-fPIE"][..], &["-no-pie"], &["-static"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = gcc(folder.path(), &format!("{BODY}{PROGRAM}"), "app", flags);
+        let Some(core) = kernel_core(folder.path(), &program) else {
+            return;
+        };
+        let archive = folder.path().join("archive.tar.gz");
+        pack(&core, &archive, &Sysroot::host()).unwrap();
+        let said = in_lldb(&archive, &[&core, &program], &commands).unwrap();
+        for name in names {
+            assert!(is_there(&said, name), "{flags:?}: no {name} in\n{said}");
+        }
+    }
+    // In a library that was loaded by a relative path, and with 64 threads.
+    let folder = tempfile::tempdir().unwrap();
+    let program = gcc(folder.path(), HOST, "app", &["-ldl"]);
+    let library = "plugins/libplug.so";
+    let source = format!("{BODY}{LIBRARY}");
+    let library = gcc(folder.path(), &source, library, &["-shared", "-fPIC"]);
+    let Some(core) = kernel_core(folder.path(), &program) else {
+        return;
+    };
+    let archive = folder.path().join("archive.tar.gz");
+    pack(&core, &archive, &Sysroot::host()).unwrap();
+    let said = in_lldb(&archive, &[&core, &program, &library], &commands).unwrap();
+    for name in ["inner", "middle", "entry", "main"] {
+        assert!(is_there(&said, name), "no {name} in\n{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("{BODY}{THREADS}");
+    let program = gcc(folder.path(), &source, "app", &["-pthread"]);
+    let Some(core) = kernel_core(folder.path(), &program) else {
+        return;
+    };
+    let archive = folder.path().join("archive.tar.gz");
+    pack(&core, &archive, &Sysroot::host()).unwrap();
+    let said = in_lldb(&archive, &[&core, &program], &["thread backtrace all"]).unwrap();
+    assert_eq!(said.matches("`waiter").count(), 63, "{said}");
 }
 
 #[test]
