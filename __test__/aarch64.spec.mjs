@@ -7,22 +7,30 @@ import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { nodeOf } from '../scripts/cross.mjs';
-import { NoToolchain, platforms, root } from '../scripts/workspace.mjs';
+import { commands, manifest, NoToolchain, platforms, root } from '../scripts/workspace.mjs';
 import { describeCore, madeBy, readElf, threadsOf } from './support/core-file.mjs';
 import { temporaryFolder } from './support/files.mjs';
 
 const platform = platforms.find(({ cpu }) => cpu === 'arm64');
 const binary = join(platform.folder, platform.binary);
+const command = commands.find(({ cpu }) => cpu === 'arm64');
+const stillcore = join(command.folder, command.binary);
+const unbuilt = 'it was not built: see what `npm run build:release` says';
 
-test('on aarch64 the addon loads, and takes a core directly', (t) => {
-  if (!existsSync(binary)) return t.skip('it was not built: see what `npm run build:release` says');
-  let command;
+/** What runs a Node of that machine here; skips the test where that cannot be had. */
+function runner(t) {
   try {
-    command = nodeOf(platform.target);
+    return nodeOf(platform.target);
   } catch (error) {
     if (!(error instanceof NoToolchain)) throw error;
-    return t.skip(error.message);
+    t.skip(error.message);
   }
+}
+
+test('on aarch64 the addon loads, and takes a core directly', (t) => {
+  if (!existsSync(binary)) return t.skip(unbuilt);
+  const node = runner(t);
+  if (!node) return;
   const folder = temporaryFolder(t);
   for (const name of ['index.js', 'package.json']) copyFileSync(join(root, name), join(folder, name));
   copyFileSync(binary, join(folder, platform.binary));
@@ -33,7 +41,7 @@ test('on aarch64 the addon loads, and takes a core directly', (t) => {
     doctor().then(({ platform, libc, threads }) => capture({ method: 'direct', what: 'core', directory: '.' })
       .then((capture) => console.log(JSON.stringify({ platform, libc, capture, kept })))).catch(fail);
   `;
-  const [name, ...rest] = command;
+  const [name, ...rest] = node;
   const { stdout, stderr, status } = spawnSync(name, [...rest, '-e', script], { cwd: folder, encoding: 'utf8', timeout: 120_000 });
   assert.equal(status, 0, stderr);
   const { platform: told, libc, capture, code, message, kept } = JSON.parse(stdout.trim().split('\n').at(-1));
@@ -60,4 +68,30 @@ test('on aarch64 the addon loads, and takes a core directly', (t) => {
   assert.ok(start > 0n && stack.fileSize > 0);
   assert.equal(calling.floating, true);
   t.diagnostic(`${capture.bytes} bytes, ${capture.threads.captured} of ${capture.threads.total} threads, pause ${capture.pauseMs.toFixed(1)} ms`);
+});
+
+// The core of a process of this machine: which machine reads it does not matter.
+test('on aarch64 the command runs, and reads cores', (t) => {
+  if (!existsSync(stillcore)) return t.skip(unbuilt);
+  const node = runner(t);
+  if (!node) return;
+  const folder = temporaryFolder(t);
+  const script = `require('./index.js').createCore({ directory: process.argv[1], method: 'direct' }).then((path) => console.log(path))`;
+  const made = spawnSync(process.execPath, ['-e', script, folder], { cwd: root, encoding: 'utf8' });
+  assert.equal(made.status, 0, made.stderr);
+  const core = made.stdout.trim();
+  // All but Node itself: qemu, or nothing at all on that machine.
+  const [name, ...rest] = [...node.slice(0, -1), stillcore];
+  const run = (...args) => spawnSync(name, [...rest, ...args], {
+    encoding: 'utf8', timeout: 120_000, maxBuffer: 1 << 28, env: { ...process.env, XDG_CACHE_HOME: folder },
+  });
+  assert.equal(run('--version').stdout.trim(), `stillcore ${manifest.version}`);
+  const info = run('info', '--json', core);
+  assert.equal(info.status, 0, info.stderr);
+  const { how, machine, node: version } = JSON.parse(info.stdout);
+  assert.deepEqual([how, machine, version], ['captured', process.arch === 'arm64' ? 'aarch64' : 'x86_64', process.versions.node]);
+  const bt = run('bt', '--json', '--frames', '5', core);
+  assert.equal(bt.status, 0, bt.stderr);
+  assert.ok(JSON.parse(bt.stdout).threads[0].frames.length > 1);
+  assert.equal(run('info').status, 2);
 });

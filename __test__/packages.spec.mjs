@@ -212,7 +212,9 @@ test('npx finds the command', async () => {
 test('the command is installed without scripts, and says what to do where there is no binary', async () => {
   const main = JSON.parse(readFileSync(join(cli, 'node_modules', 'stillcore-cli', 'package.json'), 'utf8'));
   assert.equal(main.scripts, undefined);
-  assert.deepEqual(main.optionalDependencies, { [command.package]: manifest.version });
+  assert.deepEqual(main.optionalDependencies, Object.fromEntries(commands.map((one) => [one.package, manifest.version])));
+  // Wherever there is an addon there is a command.
+  assert.deepEqual(commands.map(({ target }) => target), platforms.map(({ target }) => target));
   const other = join(folder, 'no-command');
   await install(other, [packed.command], '--omit=optional');
   const { stderr, code } = await execute(process.execPath, [join(other, 'node_modules', '.bin', 'stillcore'), 'info', 'core'])

@@ -36,7 +36,7 @@ export const commands = platforms.map(({ target, name, os, cpu }) => ({
   package: `${command.package}-${name}`,
   binary: 'stillcore',
   folder: join(root, 'npm', `cli-${name}`),
-})).filter(({ folder }) => existsSync(folder));
+}));
 
 /** A failure whose message is all there is to say: it is shown without a stack. */
 export class Failure extends Error {}

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stillcore_corefile::{FileProvider, FileSource, Source, build_id};
 use ureq::Agent;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::progress::Bar;
 use crate::session::hex;
@@ -37,6 +39,7 @@ pub struct Debuginfod {
     agent: Agent,
     servers: Vec<Server>,
     limit: u64,
+    timeout: Duration,
     /// What was asked for already, by build-id and kind.
     known: Mutex<HashMap<(Vec<u8>, bool), Answer>>,
 }
@@ -57,6 +60,7 @@ impl Debuginfod {
             .timeout_recv_response(Some(timeout))
             .timeout_global(Some(WHOLE))
             .user_agent(concat!("stillcore/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls())
             .build();
         Debuginfod {
             agent: config.into(),
@@ -70,6 +74,7 @@ impl Debuginfod {
             limit: number("DEBUGINFOD_MAXSIZE")
                 .filter(|&limit| limit > 0)
                 .unwrap_or(MAX_SIZE),
+            timeout,
             known: Mutex::default(),
         }
     }
@@ -102,7 +107,7 @@ impl Debuginfod {
 
     /// What is at a URL, if it has this build-id.
     fn get(&self, url: &str, id: &[u8]) -> Result<Option<Arc<dyn Source>>, Failure> {
-        let mut response = match self.agent.get(url).call() {
+        let response = match self.agent.get(url).call() {
             Ok(response) => response,
             Err(ureq::Error::StatusCode(404 | 410)) => return Ok(None),
             Err(ureq::Error::StatusCode(code)) => {
@@ -115,22 +120,25 @@ impl Debuginfod {
             return Err(self.too_long());
         }
         let bar = Bar::new("fetching");
-        let mut body = response.body_mut().as_reader();
+        let parts = parts(response.into_body().into_reader());
         let file = tempfile::tempfile().map_err(useless)?;
-        let mut buffer = vec![0; 1 << 16];
         let mut done = 0;
         loop {
-            let got = match body.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(got) => got,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(useless(error)),
+            let part = match parts.recv_timeout(self.timeout) {
+                Ok(part) => part.map_err(useless)?,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let seconds = self.timeout.as_secs();
+                    return Err(Failure::Unreachable(format!(
+                        "nothing came for {seconds} s (DEBUGINFOD_TIMEOUT)"
+                    )));
+                }
             };
-            done += got as u64;
+            done += part.len() as u64;
             if done > self.limit {
                 return Err(self.too_long());
             }
-            (&file).write_all(&buffer[..got]).map_err(useless)?;
+            (&file).write_all(&part).map_err(useless)?;
             bar.set(done, length);
         }
         if length.is_some_and(|length| length != done) {
@@ -155,6 +163,50 @@ impl Debuginfod {
             self.limit
         ))
     }
+}
+
+/// Whose certificates are believed: Mozilla's authorities, or those in the file that `SSL_CERT_FILE` names, as other programs
+/// have it.
+fn tls() -> TlsConfig {
+    let config = TlsConfig::builder();
+    let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
+        return config.build();
+    };
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| {
+        tracing::warn!(?path, %error, "SSL_CERT_FILE cannot be read");
+        Vec::new()
+    });
+    let certificates: Vec<_> = parse_pem(&bytes)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    config
+        .root_certs(RootCerts::new_with_certs(&certificates))
+        .build()
+}
+
+/// Reads in a thread of its own, since a read of a socket that is silent ends when it likes. It ends with the channel, or
+/// with the program.
+fn parts(mut body: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = sync_channel(16);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let part = match body.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(got) => Ok(buffer[..got].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_over = part.is_err();
+            if sender.send(part).is_err() || is_over {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 enum Failure {

@@ -8,7 +8,8 @@ use stillcore_archive::{
     CacheUse, Files, Manifest, OpenError, OpenOptions, Opened, OpenedKind, Progress, Step,
 };
 use stillcore_corefile::{
-    Check, CoreFile, FileProvider, FileSource, Mismatch, Module, Process, Source, Sysroot,
+    Check, CoreFile, FileProvider, FileSource, KernelDump, Mismatch, Module, Process, Source,
+    Sysroot,
 };
 
 use crate::args::{CoreArgs, LimitArgs, is_stdin, shown};
@@ -79,6 +80,15 @@ impl Session {
     pub fn of(args: &CoreArgs, opened: Opened) -> anyhow::Result<Session> {
         let name = shown(&args.core);
         let in_core = |error| anyhow::Error::new(error).context(name.clone());
+        if let Some(dump) = KernelDump::recognise(opened.core.clone()).map_err(in_core)? {
+            let release = dump.release().map_or_else(String::new, |release| {
+                format!(" (Linux {})", crate::escape::printable(release))
+            });
+            anyhow::bail!(
+                "{name}: this is a crash dump of the kernel{release}, not the core of a process: `stillcore archive` packs it \
+                 with its vmlinux and modules, and crash, drgn or sdb reads it"
+            );
+        }
         let core = CoreFile::open(opened.core.clone()).map_err(in_core)?;
         // What an archive holds is what was mapped. This machine's files are others, and would only be complained of.
         let holds_files = matches!(

@@ -17,6 +17,12 @@ enum Say {
     Short(Vec<u8>),
     /// Nothing, ever.
     Silence,
+    /// A part of what is promised, and then nothing.
+    Stall(Vec<u8>),
+    /// It is elsewhere.
+    Moved(String),
+    /// The server is in trouble.
+    Trouble,
 }
 
 /// A server that answers as it is told, and remembers what it was asked.
@@ -73,6 +79,17 @@ fn serve(mut stream: TcpStream, answers: &HashMap<String, Say>, asked: &Mutex<Ve
             std::thread::sleep(Duration::from_secs(60));
             Ok(())
         }
+        Some(Say::Stall(bytes)) => {
+            let sent = stream
+                .write_all(head("200 OK", 2 * bytes.len()).as_bytes())
+                .and_then(|()| stream.write_all(bytes));
+            std::thread::sleep(Duration::from_secs(60));
+            sent
+        }
+        Some(Say::Moved(to)) => stream.write_all(
+            format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes(),
+        ),
+        Some(Say::Trouble) => stream.write_all(head("503 Service Unavailable", 0).as_bytes()),
         None => stream.write_all(head("404 Not Found", 0).as_bytes()),
     };
 }
@@ -228,6 +245,20 @@ fn executable_and_debug_information_come_from_the_server() {
     assert_eq!(asked.len(), count, "nothing is asked for twice");
     fs::remove_file(&out).unwrap();
 
+    // From where a server sends us; a circle leads nowhere.
+    let moved = Server::start(HashMap::from([
+        (
+            dead.url("executable"),
+            Say::Moved(format!("{}{}", server.url, dead.url("executable"))),
+        ),
+        (dead.url("debuginfo"), Say::Moved(dead.url("debuginfo"))),
+    ]));
+    let flag = format!("--debuginfod={}", moved.url);
+    let output = dead.archive(&out, &[&flag], &[]);
+    assert_eq!(of_app(&output), both[..1], "{output:?}");
+    assert!(moved.asked().len() < 40);
+    fs::remove_file(&out).unwrap();
+
     // By the environment, with another server before it that nobody is at.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = format!("http://{}", nobody.local_addr().unwrap());
@@ -264,6 +295,12 @@ fn what_is_not_what_was_asked_for_is_not_believed() {
             vec![("DEBUGINFOD_MAXSIZE", "1000")],
         ),
         ("slow", Say::Silence, vec![("DEBUGINFOD_TIMEOUT", "1")]),
+        (
+            "stall",
+            Say::Stall(dead.program.clone()),
+            vec![("DEBUGINFOD_TIMEOUT", "1")],
+        ),
+        ("trouble", Say::Trouble, vec![]),
     ];
     for (name, say, environment) in cases {
         let server = Server::start(HashMap::from([(dead.url("executable"), say)]));
@@ -279,4 +316,56 @@ fn what_is_not_what_was_asked_for_is_not_believed() {
             assert!(kind == "executable" && (!included || rebuilt), "{name}");
         }
     }
+}
+
+#[test]
+fn over_https() {
+    let Some(dead) = Dead::new() else { return };
+    let at = |name: &str| dead.folder.path().join(name);
+    let place = at("www").join(dead.url("executable").trim_start_matches('/'));
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(&place, &dead.program).unwrap();
+    let script = "set -e; openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=localhost \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE 2> req.log\n\
+        cd www; exec python3 -c 'import http.server, ssl\n\
+server = http.server.HTTPServer((\"127.0.0.1\", 0), http.server.SimpleHTTPRequestHandler)\n\
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n\
+context.load_cert_chain(\"../cert.pem\", \"../key.pem\")\n\
+server.socket = context.wrap_socket(server.socket, server_side=True)\n\
+print(server.server_port, flush=True)\n\
+server.serve_forever()'";
+    let mut server = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(dead.folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut port)
+        .unwrap();
+    if port.is_empty() {
+        println!("skipped: there is no openssl or no python3 here");
+        server.wait().unwrap();
+        return;
+    }
+    let flag = format!("--debuginfod=https://127.0.0.1:{}", port.trim());
+    let cert = at("cert.pem");
+    let trusted = [("SSL_CERT_FILE", cert.to_str().unwrap())];
+    let strange = dead.archive(&at("strange.tar.gz"), &[&flag], &[]);
+    let known = dead.archive(&at("known.tar.gz"), &[&flag], &trusted);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    // A certificate that nobody vouches for.
+    assert!(
+        of_app(&strange)
+            .iter()
+            .all(|(_, included, rebuilt)| !included || *rebuilt)
+    );
+    assert_eq!(
+        of_app(&known)[0],
+        ("executable".to_owned(), true, false),
+        "{known:?}"
+    );
 }

@@ -123,6 +123,69 @@ fn a_core_that_is_cut_off_is_told_everything_of_that_is_left() {
 }
 
 #[test]
+fn a_compressed_core_that_is_cut_off_is_read_as_far_as_it_goes() {
+    use std::io::Write;
+    let program = or_skip!(program("crash".as_ref()));
+    let core = or_skip!(program.die("segv"));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&fs::read(&core).unwrap()).unwrap();
+    let packed = gzip.finish().unwrap();
+    let path = program.folder.path().join("half");
+    fs::write(&path, &packed[..packed.len() * 3 / 4]).unwrap();
+    let output = run(["info".as_ref(), path.as_os_str()]);
+    let (words, said) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(words.starts_with("died       of SIGSEGV (11)"), "{words}");
+    assert!(said.contains("compressed by gzip is cut off"), "{said}");
+    let (value, code) = json("bt", &path, &[]);
+    assert_eq!((value["threads"].as_array().unwrap().len(), code), (3, 1));
+    assert_eq!(
+        run(["verify".as_ref(), path.as_os_str()]).status.code(),
+        Some(1)
+    );
+}
+
+/// ELF header, a note, nothing else: what tells a kernel's dump from a process's core.
+#[test]
+fn a_crash_dump_of_the_kernel_is_told_from_a_core() {
+    let info = b"OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
+    let mut dump = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    dump.extend([4, 0, 62, 0, 1, 0, 0, 0]);
+    dump.extend([0_u64, 64, 0].map(u64::to_le_bytes).concat());
+    dump.extend([0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 64, 0, 0, 0, 0, 0]);
+    dump.extend([4_u32, 0].map(u32::to_le_bytes).concat());
+    let size = 24 + info.len().next_multiple_of(4) as u64;
+    dump.extend(
+        [120_u64, 0, 0, size, size, 4]
+            .map(u64::to_le_bytes)
+            .concat(),
+    );
+    dump.extend(
+        [11_u32, info.len() as u32, 0]
+            .map(u32::to_le_bytes)
+            .concat(),
+    );
+    dump.extend(b"VMCOREINFO\0\0");
+    dump.extend(info);
+    dump.resize(8192, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vmcore");
+    fs::write(&path, &dump).unwrap();
+    for command in ["info", "bt", "modules", "threads", "memory", "jsstack"] {
+        let output = run([command.as_ref(), path.as_os_str()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{command}: {said}");
+        assert!(
+            said.contains(
+                "a crash dump of the kernel (Linux 6.1.0-test), not the core of a process"
+            ),
+            "{command}: {said}"
+        );
+        assert!(said.contains("stillcore archive"), "{said}");
+    }
+}
+
+#[test]
 fn no_cut_anywhere_is_more_than_a_bad_answer() {
     let program = or_skip!(program("crash".as_ref()));
     let core = or_skip!(program.die("segv"));

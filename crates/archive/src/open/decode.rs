@@ -74,7 +74,7 @@ impl Format {
             Format::Lz4
         } else if is(b"PK\x03\x04") || is(b"PK\x05\x06") {
             Format::Zip
-        } else if is(b"KDUMP   ") || is(b"makedumpfile\0") {
+        } else if is(b"KDUMP   ") || is(b"DISKDUMP") || is(b"makedumpfile\0") {
             Format::KernelDump
         } else if is_tar(head) {
             Format::Tar
