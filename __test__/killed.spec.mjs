@@ -1,6 +1,6 @@
 // The copy is killed, stopped or signalled from outside; and more captures are asked for than may wait.
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import test from 'node:test';
 import { holdPool } from './support/conditions.mjs';
@@ -49,6 +49,20 @@ test('ERR_CORE_KILLED: the copy is killed while the kernel writes it', async (t)
   }
   await grow(subject, 0);
   await mustSucceed(subject, directory);
+});
+
+test('a copy gets a tenth of the time of a processor that the service gets, whatever that is', async (t) => {
+  const nice = (pid) => Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1).split(' ')[16]);
+  for (const [wrap, expected] of [[[], nice(process.pid) + 10], [['nice', '-n', '15'], 19]]) {
+    const directory = temporaryFolder(t);
+    const subject = await startSubject(t, 22, { wrap });
+    const pool = await holdPool(t, subject);
+    await begin(subject, 'core', 'createCore', { directory });
+    const copy = await waitingCopy(subject);
+    await waitFor(() => nice(copy) === Math.min(expected, 19), { what: `a nice value of ${expected}` });
+    await pool.release();
+    assert.equal((await answerOf(subject, 'core')).error, undefined);
+  }
 });
 
 test('signals that ask the service to end or to do something do not reach the copy', async (t) => {

@@ -46,6 +46,7 @@ mod open;
 #[cfg(feature = "package")]
 mod package;
 mod packer;
+mod patience;
 mod script;
 mod source;
 mod sparse;

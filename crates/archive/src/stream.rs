@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::block::{Block, Pool};
 use crate::compression::{Compression, Encoder, ZERO_PAGE, Zero, ZeroBlocks};
 use crate::index::{END, IndexWriter, stored};
+use crate::patience::Patience;
 
 /// Runs of zeros shorter than this are compressed like other bytes: to cut a block for them would cost more.
 pub const MIN_ZEROS: u64 = 64 * 1024;
@@ -72,7 +73,7 @@ pub struct WorkerDied;
 /// `flush` does not cut the stream: it does nothing but is there for [`Write`].
 ///
 /// All output is written by the thread that uses the writer. When a write blocks, the compressing threads finish the
-/// blocks they have and wait. Memory is bounded: `threads + 4` blocks of [`BLOCK_SIZE`](crate::BLOCK_SIZE) are under
+/// blocks they have and wait. Where they do not get on, that thread compresses too. Memory is bounded: `threads + 4` blocks of [`BLOCK_SIZE`](crate::BLOCK_SIZE) are under
 /// way at most, with their compressed forms.
 #[derive(Debug)]
 pub struct StreamWriter<W: Write> {
@@ -326,7 +327,7 @@ impl<W: Write> StreamWriter<W> {
             }
             Piece::Compressed(reply) => {
                 self.blocks -= 1;
-                let done = reply.wait()?;
+                let done = self.workers.wait(reply)?;
                 self.crc.combine(&done.crc);
                 match done.zeros {
                     Some(zero) => {
@@ -453,20 +454,12 @@ impl fmt::Debug for BlockEncoder {
 /// A compressed block, or where it will come from.
 enum Reply {
     Now(io::Result<Done>),
-    Later(Receiver<io::Result<Done>>),
-}
-
-impl Reply {
-    fn wait(self) -> io::Result<Done> {
-        match self {
-            Reply::Now(done) => done,
-            // The sender went without sending: its thread panicked.
-            Reply::Later(receiver) => receiver
-                .recv()
-                .map_err(|_| io::Error::other(WorkerDied))
-                .and_then(|done| done),
-        }
-    }
+    Later {
+        /// For whoever cannot wait.
+        block: Arc<Block>,
+        work: Arc<Work>,
+        receiver: Receiver<io::Result<Done>>,
+    },
 }
 
 impl fmt::Debug for Reply {
@@ -475,18 +468,32 @@ impl fmt::Debug for Reply {
     }
 }
 
+/// A block to compress and a buffer for it, until somebody takes them.
+type Work = Mutex<Option<(Arc<Block>, Vec<u8>)>>;
+
+fn take(work: &Work) -> Option<(Arc<Block>, Vec<u8>)> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
 struct Job {
-    block: Arc<Block>,
-    buffer: Vec<u8>,
+    work: Arc<Work>,
     reply: SyncSender<io::Result<Done>>,
 }
 
 /// The compressing threads, or a compressor in their place.
-#[derive(Debug)]
 struct Workers {
+    options: PackOptions,
     jobs: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
-    inline: Option<BlockEncoder>,
+    /// Of the caller's thread: from the start where there are no others, or when it first helped.
+    own: Option<BlockEncoder>,
+    patience: Patience,
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Workers")
+    }
 }
 
 impl Workers {
@@ -511,30 +518,70 @@ impl Workers {
             let Ok(thread) = thread else { break };
             started.push(thread);
         }
-        let inline = match started.is_empty() {
-            true => BlockEncoder::new(&options),
-            false => None,
-        };
         Workers {
+            options,
             jobs: Some(jobs),
             threads: started,
-            inline,
+            own: None,
+            patience: Patience::default(),
         }
     }
 
     fn submit(&mut self, block: Arc<Block>, buffer: Vec<u8>) -> Result<Reply, WorkerDied> {
-        if let Some(encoder) = &mut self.inline {
-            return Ok(Reply::Now(encoder.compress(&block, buffer)));
+        if self.threads.is_empty() {
+            return Ok(Reply::Now(self.compress(&block, buffer)));
         }
-        let (reply, result) = mpsc::sync_channel(1);
+        let (reply, receiver) = mpsc::sync_channel(1);
+        let work = Arc::new(Mutex::new(Some((Arc::clone(&block), buffer))));
         let jobs = self.jobs.as_ref().ok_or(WorkerDied)?;
         jobs.send(Job {
-            block,
-            buffer,
+            work: Arc::clone(&work),
             reply,
         })
         .map_err(|_| WorkerDied)?;
-        Ok(Reply::Later(result))
+        Ok(Reply::Later {
+            block,
+            work,
+            receiver,
+        })
+    }
+
+    fn wait(&mut self, reply: Reply) -> io::Result<Done> {
+        let (block, work, receiver) = match reply {
+            Reply::Now(done) => return done,
+            Reply::Later {
+                block,
+                work,
+                receiver,
+            } => (block, work, receiver),
+        };
+        match receiver.recv_timeout(self.patience.wait()) {
+            Ok(done) => {
+                self.patience.kept();
+                done
+            }
+            // The sender went without sending: its thread panicked.
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other(WorkerDied)),
+            Err(RecvTimeoutError::Timeout) => {
+                // Perhaps a thread has begun, and got no further. What it makes of it then is not needed.
+                let buffer = take(&work).map_or_else(Vec::new, |(_, buffer)| buffer);
+                let mut patience = std::mem::take(&mut self.patience);
+                let done = patience.help(|| self.compress(&block, buffer));
+                self.patience = patience;
+                done
+            }
+        }
+    }
+
+    /// Compresses in this thread.
+    fn compress(&mut self, block: &Block, buffer: Vec<u8>) -> io::Result<Done> {
+        if self.own.is_none() {
+            self.own = BlockEncoder::new(&self.options);
+        }
+        match &mut self.own {
+            Some(encoder) => encoder.compress(block, buffer),
+            None => Err(io::Error::other(WorkerDied)),
+        }
     }
 }
 
@@ -555,13 +602,12 @@ fn work(queue: &Mutex<Receiver<Job>>, options: &PackOptions) {
     };
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job {
-            block,
-            buffer,
-            reply,
-        }) = job
-        else {
+        let Ok(Job { work, reply }) = job else {
             return;
+        };
+        // The caller's thread was not patient enough.
+        let Some((block, buffer)) = take(&work) else {
+            continue;
         };
         let done = encoder.compress(&block, buffer);
         // The block's buffer must be free again before the reply lets the caller ask for one.

@@ -1,8 +1,9 @@
 //! The stream writer against the readers of flate2 and zstd.
 
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use stillcore_archive::{
@@ -300,6 +301,45 @@ fn dropping_it_unfinished_ends_its_threads() {
     );
 }
 
+/// As on a machine that has nothing left for threads of low priority.
+#[test]
+fn threads_that_get_no_processor_do_not_hold_it_up() {
+    static STARVED: Mutex<()> = Mutex::new(());
+    let starved = STARVED.lock().unwrap();
+    let mut random = Random(7);
+    let input: Vec<u8> = (0..8 * BLOCK_SIZE).map(|_| random.next() as u8).collect();
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let options = PackOptions {
+                thread_start: |_| drop(STARVED.lock().unwrap()),
+                ..options(2)
+            };
+            let mut gzip = StreamWriter::new(Told(Vec::new(), tell), &options);
+            gzip.write_all(&input).unwrap();
+            gzip.finish().unwrap();
+        });
+        let packed = told.recv_timeout(Duration::from_secs(60));
+        // Its threads are waited for.
+        drop(starved);
+        assert!(decode(&packed.expect("it waited for its threads")) == input);
+    });
+}
+
+/// Tells what was written at the end.
+struct Told(Vec<u8>, mpsc::Sender<Vec<u8>>);
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let all = std::mem::take(&mut self.0);
+        self.1.send(all).map_err(io::Error::other)
+    }
+}
+
 #[test]
 fn a_panic_in_a_thread_is_an_error() {
     let hook = |_: &'static std::ffi::CStr| panic!("on purpose");
@@ -310,10 +350,11 @@ fn a_panic_in_a_thread_is_an_error() {
             ..options(2)
         },
     );
-    let result = gzip
-        .write_all(&vec![1; 20 * BLOCK_SIZE])
-        .and_then(|()| gzip.finish().map(drop));
-    let error = result.unwrap_err();
+    // As long as they have not ended this thread does their work.
+    let block = vec![1; BLOCK_SIZE];
+    let error = (0..10_000)
+        .find_map(|_| gzip.write_all(&block).err())
+        .unwrap();
     assert!(
         error
             .get_ref()

@@ -15,6 +15,8 @@ pub(crate) struct Orders {
     pub(crate) probe: bool,
     /// From which call on a proof tries them all, before it goes on as a probe.
     pub(crate) tries: Option<u8>,
+    /// The nice value that it takes once it is ready.
+    pub(crate) nice: i32,
     /// Calls that kill, as [`crate::proof`] has them.
     pub(crate) deadly: u32,
     /// The parent's pid, to find out whether it died before the death signal was set.
@@ -385,7 +387,13 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
         }
         // Only now: until the report the parent's marks are off, and nobody should wait for us.
         if !Call::SetPriority.is_in(orders.deadly) {
-            let _ = call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, 19, 0);
+            let _ = call(
+                libc::SYS_setpriority,
+                libc::PRIO_PROCESS as usize,
+                0,
+                orders.nice as usize,
+                0,
+            );
         }
         if !Call::IoprioSet.is_in(orders.deadly) {
             let _ = set_io_idle();

@@ -108,6 +108,7 @@ impl Copy {
                 Role::Proof { deadly, .. } => deadly,
                 _ => proof::deadly(),
             },
+            nice: sys::nice_of_copies(),
             parent: nix::unistd::getpid().as_raw(),
             socket: theirs.as_raw_fd(),
             folder: match role {

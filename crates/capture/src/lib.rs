@@ -34,7 +34,6 @@ mod stream;
 mod sys;
 mod threads;
 
-pub use dontfork::prepare;
 pub use dump::Dump;
 pub use error::Failure;
 pub use folder::{ARCHIVE, Folder, Title};
@@ -49,3 +48,9 @@ pub use request::{
 pub use stream::{Stream, pipe};
 pub use sys::{background_thread, is_undumpable, name_thread};
 pub use threads::How;
+
+/// Finds out once, when there is time, what every capture needs to know of this process.
+pub fn prepare() {
+    sys::prepare_priority();
+    dontfork::prepare();
+}

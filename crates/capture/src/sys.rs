@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -254,13 +255,59 @@ pub fn name_thread(name: &std::ffi::CStr) {
     }
 }
 
+/// How much nicer than the service a copy is. By the kernel's weights (1024 for a nice of 0, 110 for 10) it gets a tenth
+/// of what a busy thread of the service gets. With the lowest priority it is a seventieth: where there is more to do than
+/// there are processors a dump would take minutes, and so would the end of a copy, whose pages the service pays for as
+/// long as it takes. Nobody can help a copy, as the packing threads are helped.
+const NICER: i32 = 10;
+
+/// The lowest priority.
+const NICEST: i32 = 19;
+
+static COPIES: AtomicI32 = AtomicI32::new(NICER);
+
+/// Finds out what is nicer than this process is. It need not be at 0.
+pub(crate) fn prepare_priority() {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let own = nice_in(&stat).unwrap_or(0);
+    COPIES.store((own + NICER).min(NICEST), Ordering::Relaxed);
+}
+
+/// The nice value in a line of `/proc/PID/stat`. The name before it may hold anything.
+fn nice_in(stat: &str) -> Option<i32> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(16)?.parse().ok()
+}
+
+/// The nice value of a copy.
+pub(crate) fn nice_of_copies() -> i32 {
+    COPIES.load(Ordering::Relaxed)
+}
+
 /// Names the calling thread and takes it out of the way of the service: no signals, lowest CPU priority.
-/// For threads of our own only; a priority once lowered cannot be raised again without privilege.
+/// For threads of our own only; a priority once lowered cannot be raised again without privilege. So whoever waits for
+/// such a thread must be able to go on without it.
 pub fn background_thread(name: &'static std::ffi::CStr) {
     std::mem::forget(SignalsBlocked::new());
     name_thread(name);
     if !Call::SetPriority.is_deadly() {
         // SAFETY: plain integers; on Linux a thread id is a valid PRIO_PROCESS target and 0 is the caller.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICEST) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nice_value_is_found_behind_any_name() {
+        let line = "7 (a) S 2) R 1 7 7 0 -1 4194304 92 0 0 0 0 0 0 0 39 19 1 0 5 8 1";
+        assert_eq!(nice_in(line), Some(19));
+        assert_eq!(nice_in(""), None);
+        let own = std::fs::read_to_string("/proc/self/stat").unwrap();
+        // SAFETY: plain integers.
+        let told = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        assert_eq!(nice_in(&own), Some(told));
     }
 }
