@@ -94,8 +94,11 @@ export interface Module {
   deleted: boolean
   /** That in the dumped memory. */
   buildId: string | null
-  /** Why the file is believed; `kernel` for the vdso, which is no file; or why there is none. */
-  match: 'build-id' | 'headers' | 'crc' | 'forced' | 'kernel' | 'differs' | 'not found'
+  /**
+   * Why the file is believed; `kernel` for the vdso, which is no file; or why there is none. `unknown`: there is one at its
+   * path, and the core has nothing that tells whether it is the same.
+   */
+  match: 'build-id' | 'headers' | 'crc' | 'forced' | 'kernel' | 'differs' | 'unknown' | 'not found'
   /** The file that was found for it. */
   file: string | null
   /** The separate debug file that was found for it. */

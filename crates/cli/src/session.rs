@@ -298,12 +298,17 @@ fn check_core(process: &Process, problems: &mut Problems) {
 }
 
 fn check_files(process: &Process, problems: &mut Problems) {
+    let mut unchecked = Vec::new();
     for module in &process.modules {
         let believed = module.file.as_ref();
         for mismatch in &module.mismatches {
             // One that was found elsewhere does not matter, whatever lies here.
             if believed.is_some_and(|found| found.check != Check::Forced) {
                 tracing::info!(path = ?mismatch.path, "another file than the one that was mapped");
+                continue;
+            }
+            if mismatch.unchecked && believed.is_none() {
+                unchecked.push(mismatch.path.display().to_string());
                 continue;
             }
             let ids = ids(mismatch);
@@ -320,6 +325,22 @@ fn check_files(process: &Process, problems: &mut Problems) {
             }
         }
     }
+    tell_unchecked(&unchecked, problems);
+}
+
+/// Files that may be the ones that were mapped, and that nothing in the core tells of.
+fn tell_unchecked(unchecked: &[String], problems: &mut Problems) {
+    let Some((first, others)) = unchecked.split_first() else {
+        return;
+    };
+    let more = match others.len() {
+        0 => String::new(),
+        number => format!(" and {} more", crate::size::count(number, "file")),
+    };
+    problems.note(format!(
+        "{first}{more} may be what was mapped, but the core has neither headers nor build-id to tell (it is cut off, or was \
+         written with a coredump_filter without ELF headers). What cannot be checked is left out; --force believes it."
+    ));
 }
 
 /// Looks for the debug files of these modules, and says which lay in the right place and are others.
@@ -368,7 +389,8 @@ pub fn match_word(module: &Module) -> &'static str {
             Check::Crc => "crc",
             Check::Forced => "forced",
         },
-        None if !module.mismatches.is_empty() => "differs",
+        None if module.mismatches.iter().any(|other| !other.unchecked) => "differs",
+        None if !module.mismatches.is_empty() => "unknown",
         None => "not found",
     }
 }

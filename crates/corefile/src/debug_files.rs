@@ -47,6 +47,7 @@ impl Sysroot {
                 Check::Forced
             } else {
                 mismatches.push(Mismatch {
+                    unchecked: false,
                     path,
                     expected: id.map(<[u8]>::to_vec),
                     found: its_id,
@@ -101,6 +102,7 @@ impl Sysroot {
                 _ if self.force => Check::Forced,
                 _ => {
                     mismatches.push(Mismatch {
+                        unchecked: false,
                         path,
                         expected: Some(id.to_vec()),
                         found: its_id,
@@ -225,6 +227,7 @@ impl Sysroot {
                 });
             }
             mismatches.push(Mismatch {
+                unchecked: false,
                 path,
                 expected: Some(id.clone()),
                 found: its_id,

@@ -85,6 +85,9 @@ pub struct Mismatch {
     pub expected: Option<Vec<u8>>,
     /// The file's.
     pub found: Option<Vec<u8>>,
+    /// Nothing is known of the file that was mapped: it may be this one. The core lacks its headers, since it is cut off or
+    /// was written without them (`coredump_filter`).
+    pub unchecked: bool,
 }
 
 /// What a file must be.
@@ -222,6 +225,9 @@ impl Sysroot {
                 path: path.to_owned(),
                 expected: wanted.build_id.map(<[u8]>::to_vec),
                 found: id,
+                unchecked: wanted.build_id.is_none()
+                    && wanted.headers.is_none()
+                    && wanted.anchor.is_none(),
             })),
         }
     }

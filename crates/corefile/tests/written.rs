@@ -86,6 +86,36 @@ fn what_a_filter_left_out_is_missing_and_not_as_in_the_file() {
     }
 }
 
+/// Without the headers nothing tells whether a file is the right one: it is not said to be another.
+#[test]
+fn without_headers_no_file_is_believed_or_called_another() {
+    let Some(bench) = Bench::new() else { return };
+    bench.compile("program", PROGRAM, &["-O1"]);
+    let Some(core) = bench.die("./program 0x23") else {
+        return;
+    };
+    let process = open(&core);
+    let files = || {
+        process
+            .modules
+            .iter()
+            .filter(|module| module.file.is_none())
+    };
+    assert!(files().count() > 2);
+    assert!(
+        files()
+            .flat_map(|module| &module.mismatches)
+            .all(|other| other.unchecked)
+    );
+    let forced = Sysroot {
+        force: true,
+        ..Sysroot::host()
+    };
+    let process = support::open_with(&core, &forced);
+    assert_eq!(number(&process, "value").unwrap(), 42);
+    assert!(process.backtrace(&process.threads[0]).frames.len() > 3);
+}
+
 #[test]
 fn what_was_cut_off_is_missing_and_not_as_in_the_file() {
     let Some(bench) = Bench::new() else { return };

@@ -249,6 +249,15 @@ fn add_missing(
         kind: Some(kind(module).to_owned()),
         ..FileEntry::default()
     };
+    let unchecked = module.mismatches.first().filter(|other| other.unchecked);
+    if let Some(other) = unchecked {
+        entry.reason = Some(format!(
+            "nothing in the core tells whether {} is what was mapped",
+            path_text(&other.path)
+        ));
+        tree.list(entry);
+        return Ok(None);
+    }
     if let Some(other) = module.mismatches.first() {
         entry.reason = Some(format!(
             "another build lies at {}: {}",

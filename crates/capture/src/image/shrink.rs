@@ -2,7 +2,7 @@
 //!
 //! In this order, in each step the largest first: room that was never touched; large buffers; other native memory;
 //! V8's pages; at last what belongs to mapped files, since without it no debugger knows what is what. Never the
-//! stacks. A mapping is no measure: the kernel joins neighbours of the same kind, so that one mapping may hold large
+//! stacks, nor the headers of mapped ELF files, with their build-ids: without them no reader believes a file. A mapping is no measure: the kernel joins neighbours of the same kind, so that one mapping may hold large
 //! buffers and all that is of use beside them. So single stretches go, and which of them are buffers the headers of
 //! glibc's malloc tell.
 
@@ -209,7 +209,12 @@ fn candidates(segments: &[Segment], sources: &Sources<'_>) -> Vec<Candidate> {
         rooms.retain(|room| room.end - room.start >= PIECE);
         add(Rank::Untouched, rooms);
         if mapping.has_file() {
-            add(Rank::OfFile, runs);
+            let start = mapping.range.start;
+            let headers = match super::starts_as_elf(sources.memory, start) {
+                true => start..start + page_size(),
+                false => start..start,
+            };
+            add(Rank::OfFile, maps::subtract(&runs, &[headers]));
             continue;
         }
         let heap: Vec<_> = runs

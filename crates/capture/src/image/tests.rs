@@ -462,6 +462,25 @@ fn of_a_mapping_with_a_stack_in_it_the_stack_stays() {
 }
 
 #[test]
+fn headers_of_elf_files_never_go_and_what_went_of_files_is_noted() {
+    let mut process = Process::new();
+    process.map(0x10000, 4, "rw-p", "00000000 fe:00 12 /lib/a.so");
+    process.write(0x11000, 7);
+    process.memory.write_all_at(b"\x7fELF", 0x10000).unwrap();
+    let wanted = Wanted {
+        max_size: Some(1),
+        ..Wanted::default()
+    };
+    let image = process.plan(&wanted, &[], &[Thread::default()]);
+    let core = process.dump(&image);
+    let headers = headers(&core);
+    assert!(page(&core, &headers, 0x10000).is_some_and(|page| page.starts_with(b"\x7fELF")));
+    assert_eq!(page(&core, &headers, 0x11000), None);
+    let note = br#"{"leftOut":[["0x11000","0x12000"]]}"#;
+    assert!(core.windows(note.len()).any(|bytes| bytes == note));
+}
+
+#[test]
 fn stacks_never_go() {
     let mut process = Process::new();
     process.map(0x10000, 16, "rw-p", "00000000 00:00 0");

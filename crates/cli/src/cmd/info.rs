@@ -315,7 +315,7 @@ fn missing(process: &Process, mappings: &Mappings) -> Vec<Missing> {
         });
     }
     let lost = process.modules.iter().filter(|module| {
-        module.file.is_none() && matches!(match_word(module), "not found" | "differs")
+        module.file.is_none() && matches!(match_word(module), "not found" | "differs" | "unknown")
     });
     let names: Vec<String> = lost.map(|module| lossy(&module.path)).collect();
     if let Some((first, others)) = names.split_first() {
@@ -325,7 +325,7 @@ fn missing(process: &Process, mappings: &Mappings) -> Vec<Missing> {
         };
         missing.push(Missing {
             what: format!("{first}{more}"),
-            why: "not at these paths here, or another version".to_owned(),
+            why: "not at these paths here, or another version, or not to be checked".to_owned(),
             change: Some(
                 "name a folder that has them (--sysroot DIR), or make an archive where the process ran; `stillcore modules` lists all"
                     .to_owned(),

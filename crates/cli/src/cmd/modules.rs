@@ -13,7 +13,7 @@ use crate::table::{Align, Table};
 /// Lists the executable and the libraries, with their build-ids, and the files that were found for them
 ///
 /// MATCH says why the file is believed to be the one that was mapped: its build-id, or its headers where there is no
-/// build-id; or why there is none: it differs, or was not found. DEBUG is the separate debug file, or `in file`.
+/// build-id; or why there is none: it differs, cannot be checked (unknown), or was not found. DEBUG is the separate debug file, or `in file`.
 ///
 ///   $ stillcore modules core.1234
 ///            START             END  BUILD-ID           MATCH     PATH                             FILE  DEBUG
@@ -68,7 +68,7 @@ pub struct Entry {
     /// The build-id in the dumped memory.
     pub build_id: Option<String>,
     /// Why the file is believed: `build-id`, `headers`, `forced`; `kernel` for the vdso, which is no file; or why there
-    /// is none: `differs`, `not found`.
+    /// is none: `differs`, `unknown` (nothing in the core tells whether the file there is the one), `not found`.
     #[serde(rename = "match")]
     pub matches: &'static str,
     /// The file that was found for it.
