@@ -1,5 +1,6 @@
 //! The stream writer against the readers of flate2 and zstd.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -276,12 +277,26 @@ fn short_runs_of_zeros_are_compressed_with_their_neighbours() {
     assert_eq!(decode(&packed).len() as u64, 50 * MIN_ZEROS);
 }
 
+/// Counts the threads that live: the hook makes one in each of them.
+struct Alive;
+
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn dropping_it_unfinished_ends_its_threads() {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static HERE: RefCell<Option<Alive>> = const { RefCell::new(None) });
     let hook = |name: &'static std::ffi::CStr| {
         assert_eq!(name, c"stillcore-pack");
         STARTED.fetch_add(1, Ordering::Relaxed);
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        HERE.set(Some(Alive));
     };
     for _ in 0..20 {
         let mut gzip = StreamWriter::new(
@@ -293,12 +308,10 @@ fn dropping_it_unfinished_ends_its_threads() {
         );
         gzip.write_all(&vec![1; 3 * BLOCK_SIZE]).unwrap();
         drop(gzip);
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 0, "one outlived its writer");
     }
-    assert_eq!(
-        STARTED.load(Ordering::Relaxed),
-        40,
-        "a thread outlived its writer"
-    );
+    // Fewer than 40 where the machine gave no more: then the others do.
+    assert!(STARTED.load(Ordering::Relaxed) > 0);
 }
 
 /// As on a machine that has nothing left for threads of low priority.
