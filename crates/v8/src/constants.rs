@@ -167,6 +167,9 @@ rows! {
     reaction_reject: [] [16, 24, 24, 24];
     reaction_fulfill: [] [24, 32, 32, 32];
     reaction_promise: [] [32, 40, 40, 40];
+    task_handler: [] [24, 32, 32, 32];
+    task_promise: [] [32, 40, 40, 40];
+    thenable_promise: [] [16, 24, 24, 24];
     js_proxy_target: [] [16, 16, 16, 16];
     js_proxy_handler: [] [24, 24, 24, 24];
     js_bound_target: [] [24, 24, 24, 24];
@@ -208,9 +211,14 @@ rows! {
     script_line_offset: [] [24, 24, 24, 24];
     script_column_offset: [] [32, 32, 32, 32];
     script_type: [] [48, 48, 48, 48];
+    script_eval_shared: ["class_Script__eval_from_shared_or_wrapped_arguments__"] [72, 72, 72, 72];
+    script_eval_position: ["class_Script__eval_from_position__"] [80, 80, 80, 80];
+    script_flags: [] [104, 104, 104, 104];
     script_id: [] [64, 64, 64, 64];
     bytecode_data: ["class_BytecodeArray__data__"] [54, 64, 64, 64];
     bytecode_positions: [] [32, 24, 24, 24];
+    bytecode_frame_size: [] [40, 48, 48, 48];
+    bytecode_parameters: [] [44, 52, 52, 52];
     interpreter_bytecode: [] [8, 8, 8, 8];
     // 20 labels these fields of Code otherwise than it uses them, so no names.
     code_deopt: [] [16, 8, 8, 8];
@@ -225,6 +233,9 @@ rows! {
     kind_mask: ["CodeKindFieldMask"] [15, 15, 15, 15];
     kind_interpreted: ["CodeKindInterpretedFunction"] [10, 9, 9, 10];
     kind_baseline: ["CodeKindBaseline"] [11, 10, 10, 11];
+    deopt_translation: [] [0, 0, 0, 0];
+    deopt_protected: [] [NO, NO, 2, 2];
+    deopt_first: [] [11, 11, 12, 12];
     deopt_inlined_count: ["DeoptimizationDataInlinedFunctionCountIndex"] [1, 1, 1, 1];
     deopt_literals: ["DeoptimizationDataLiteralArrayIndex"] [2, 2, 3, 3];
     deopt_shared: ["DeoptimizationDataSharedFunctionInfoIndex", "DeoptimizationDataWrappedSharedFunctionInfoIndex"] [6, 6, 7, 7];
@@ -244,7 +255,9 @@ rows! {
     fp_argc: [] [-24, -24, -24, -24];
     fp_bytecode: ["off_fp_bytecode_array"] [-32, -32, -32, -32];
     fp_bytecode_offset: ["off_fp_bytecode_offset"] [-40, -40, -40, -40];
+    fp_registers: [] [-48, -56, -56, -56];
     fp_receiver: ["off_fp_args"] [16, 16, 16, 16];
+    exit_receiver: [] [48, 48, 48, 40];
     frame_entry: ["frametype_EntryFrame"] [1, 1, 1, 1];
     frame_construct_entry: ["frametype_ConstructEntryFrame"] [2, 2, 2, 2];
     frame_exit: ["frametype_ExitFrame"] [3, 3, 3, 3];

@@ -38,7 +38,9 @@ mod v8;
 mod version;
 mod walk;
 
-pub use crate::code::{Place, Tier};
+pub use crate::code::{
+    FrameOp, FrameValue, Physical, Place, Safepoint, Tier, TranslatedFrame, Unmade,
+};
 pub use crate::constants::{Constants, Provenance};
 pub use crate::error::{Result, V8Error};
 pub use crate::fast::AddressMap;

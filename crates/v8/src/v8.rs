@@ -338,6 +338,11 @@ impl V8 {
         self.isolates.first()?.roots.get(index).copied()
     }
 
+    /// A root of one isolate by its name.
+    pub fn isolate_root(&self, isolate: &Isolate, name: &str) -> Option<Tagged> {
+        isolate.roots.get(*self.root_index.get(name)?).copied()
+    }
+
     /// The name of the root that an object is, if it is one.
     pub fn root_name(&self, value: Tagged) -> Option<&str> {
         let index = *self.root_of.get(&value.strong().address())?;

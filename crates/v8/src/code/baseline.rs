@@ -1,5 +1,6 @@
 //! Baseline code: each bytecode has its stretch of machine code. (V8's `baseline/bytecode-offset-iterator.h`.)
 
+use super::vlq::number;
 use crate::types::Kind;
 use crate::v8::V8;
 
@@ -22,25 +23,13 @@ impl V8 {
         let sizes = self.bytecode_sizes();
         let length = self.field(bytecode, self.c.array_length).ok()?.as_smi()? as i64;
         let mut at = 0;
-        let mut number = || -> Option<u64> {
-            let (mut value, mut shift) = (0_u64, 0);
-            loop {
-                let byte = *table.get(at)?;
-                at += 1;
-                value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-                if byte & 0x80 == 0 {
-                    return Some(value);
-                }
-                shift += 7;
-            }
-        };
-        let mut pc_end = number()?;
+        let mut pc_end = number(&table, &mut at)?;
         let mut offset = 0;
         if pc_offset <= pc_end {
             return Some((bytecode, 0));
         }
         while offset < length {
-            pc_end += number()?;
+            pc_end += number(&table, &mut at)?;
             if pc_offset <= pc_end {
                 return Some((bytecode, offset));
             }

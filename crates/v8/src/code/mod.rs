@@ -1,12 +1,21 @@
 //! Compiled code: what tier it is of, where it lies, and which place in the source a place in it is.
 
 mod baseline;
+mod deopt;
 mod inlining;
 mod positions;
+mod safepoints;
 mod tier;
+mod translation;
+mod value;
+mod vlq;
 
+pub use self::deopt::{Physical, TranslatedFrame};
 pub use self::inlining::Place;
+pub use self::safepoints::Safepoint;
 pub use self::tier::Tier;
+pub use self::translation::FrameOp;
+pub use self::value::{FrameValue, Unmade};
 
 use crate::constants::NO;
 use crate::error::{Result, V8Error};

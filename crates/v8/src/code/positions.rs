@@ -1,5 +1,6 @@
 //! Source position tables: V8's `codegen/source-position-table.cc`, `codegen/source-position.h`.
 
+use super::vlq::number;
 use crate::v8::V8;
 
 /// One entry of a position table: the code offset, and V8's packed SourcePosition.
@@ -8,22 +9,14 @@ pub(crate) fn decode_positions(bytes: &[u8], column: usize) -> Vec<(i64, i64)> {
     let mut at = 0;
     let mut code = -1_i64;
     let mut position = 0_i64;
-    let number = |at: &mut usize| -> Option<u64> {
-        let (mut value, mut shift) = (0_u64, 0);
-        loop {
-            let byte = *bytes.get(*at)?;
-            *at += 1;
-            value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-            shift += 7;
-        }
-    };
     let zigzag = |value: u64| (value >> 1) as i64 ^ -((value & 1) as i64);
     while at < bytes.len() {
-        let Some(first) = number(&mut at) else { break };
-        let Some(second) = number(&mut at) else { break };
+        let Some(first) = number(bytes, &mut at) else {
+            break;
+        };
+        let Some(second) = number(bytes, &mut at) else {
+            break;
+        };
         let delta = if column >= 3 {
             (first >> 2) as i64
         } else {

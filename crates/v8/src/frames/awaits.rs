@@ -5,26 +5,116 @@ use std::collections::HashSet;
 use super::{Frame, FrameKind};
 use crate::tagged::Tagged;
 use crate::types::Kind;
-use crate::v8::V8;
+use crate::v8::{Isolate, V8};
 
 /// Most suspended functions in a chain of awaits.
 const MAX_ASYNC: usize = 256;
+/// A generator's continuation while it runs (`JSGeneratorObject::kGeneratorExecuting`).
+const RUNNING: i32 = -2;
 
 impl V8 {
-    /// What awaits the async functions on a stack: from the outermost one that runs, through the promises that wait.
-    pub(crate) fn async_stack(&self, frames: &[Frame]) -> Vec<Frame> {
-        for frame in frames.iter().rev() {
-            if let (FrameKind::Js(_), Some(function)) = (frame.kind, frame.function)
-                && let Some(generator) = self.running_generator(frame.fp, function)
-            {
-                let mut out = Vec::new();
-                if let Some(promise) = self.generator_promise(generator) {
-                    self.awaiters(promise, &mut out);
+    /// What awaits what runs on a stack: from the promise that the microtask of the moment is to settle, as V8's traces
+    /// do. Where no microtask is told, from the outermost async function that runs.
+    pub(crate) fn async_stack(&self, isolate: Option<&Isolate>, frames: &[Frame]) -> Vec<Frame> {
+        let mut out = Vec::new();
+        let task = isolate.and_then(|isolate| self.isolate_root(isolate, "current_microtask"));
+        let promise = match task {
+            Some(task) => self.task_promise(task),
+            None => frames.iter().rev().find_map(|frame| match frame.kind {
+                FrameKind::Js(_) => self
+                    .running_generator(frame.fp, frame.function?)
+                    .and_then(|generator| self.generator_promise(generator)),
+                _ => None,
+            }),
+        };
+        if let Some(promise) = promise {
+            self.trace_awaiters(promise, &mut out);
+        }
+        out
+    }
+
+    /// The promise that a microtask will settle. (`TryGetCurrentTaskPromise` in `execution/isolate.cc`.)
+    fn task_promise(&self, task: Tagged) -> Option<Tagged> {
+        let map = self.map_of(task).ok()?;
+        let field = |offset| self.field(task.address(), offset).ok();
+        match self.types.name(map.instance_type).as_str() {
+            "PROMISE_FULFILL_REACTION_JOB_TASK" | "PROMISE_REJECT_REACTION_JOB_TASK" => {
+                let handler = field(self.c.task_handler)?;
+                match self.awaiting_generator(handler) {
+                    Some(generator) => {
+                        let running = self
+                            .field(generator.address(), self.c.generator_continuation)
+                            .ok()?
+                            .as_smi()?
+                            == RUNNING;
+                        running.then(|| self.generator_promise(generator))?
+                    }
+                    None => {
+                        let promise = field(self.c.task_promise)?;
+                        (self.kind_of(promise).ok()? == Kind::JsPromise).then_some(promise)
+                    }
                 }
-                return out;
+            }
+            // Followed since Node 26.
+            "PROMISE_RESOLVE_THENABLE_JOB_TASK" if self.column > 2 => {
+                let promise = field(self.c.thenable_promise)?;
+                (self.kind_of(promise).ok()? == Kind::JsPromise).then_some(promise)
+            }
+            _ => None,
+        }
+    }
+
+    /// Adds the functions that wait for a promise as V8's traces have them: as long as exactly one does. (`CaptureAsyncStackTrace`
+    /// in `execution/isolate.cc`.)
+    fn trace_awaiters(&self, promise: Tagged, out: &mut Vec<Frame>) {
+        let mut next = Some(promise);
+        let mut seen = HashSet::new();
+        while let Some(promise) = next
+            && seen.insert(promise.0)
+            && out.len() < MAX_ASYNC
+        {
+            next = self.trace_awaiter(promise, out);
+        }
+    }
+
+    fn trace_awaiter(&self, promise: Tagged, out: &mut Vec<Frame>) -> Option<Tagged> {
+        let field = |object: Tagged, offset| self.field(object.address(), offset).ok();
+        // Pending, and one reaction.
+        if field(promise, self.c.js_promise_flags)?.as_smi()? & 3 != 0 {
+            return None;
+        }
+        let reaction = field(promise, self.c.js_promise_result)?;
+        if self.kind_of(reaction).ok()? != Kind::PromiseReaction
+            || !field(reaction, self.c.reaction_next)?.is_smi()
+        {
+            return None;
+        }
+        let fulfill = field(reaction, self.c.reaction_fulfill)?;
+        let reject = field(reaction, self.c.reaction_reject)?;
+        if let Some(generator) = self.awaiting_generator(fulfill) {
+            out.push(self.generator_frame(generator).ok()?);
+            return self.generator_promise(generator);
+        }
+        for handler in [fulfill, reject] {
+            if let Some((name, next)) = self.combinator(handler) {
+                out.push(self.blank(FrameKind::Async, name));
+                return next;
             }
         }
-        Vec::new()
+        if self.builtin_of(fulfill).as_deref() == Some("PromiseCapabilityDefaultResolve") {
+            // The promise is the first slot of its context, as of `Promise.race`.
+            let context = field(fulfill, self.c.function_context)?;
+            let slot = self.c.array_data + 8 * self.c.context_min_slots;
+            let promise = field(context, slot)?;
+            return (self.kind_of(promise).ok()? == Kind::JsPromise).then_some(promise);
+        }
+        self.settled_promise(field(reaction, self.c.reaction_promise)?)
+    }
+
+    /// The name of the builtin that a function is.
+    fn builtin_of(&self, function: Tagged) -> Option<String> {
+        let shared = self.shared(self.shared_of(function).ok()?).ok()?;
+        self.builtin_name(shared.builtin?)
     }
 
     /// The reactions of a pending promise: (what follows on fulfilment, what promise it settles).
@@ -130,7 +220,7 @@ impl V8 {
         }
         if let Some((name, next)) = self.combinator(handler) {
             out.push(self.blank(FrameKind::Async, name));
-            return Some(next);
+            return next;
         }
         let next = self.settled_promise(settles)?;
         if self
@@ -153,9 +243,8 @@ impl V8 {
 
     /// `Promise.all` and its kin, from a handler that is theirs: their context has the resolve-element function's
     /// remaining count and the capability. (V8's `PromiseAllResolveElementContext`: remaining, capability, values.)
-    fn combinator(&self, handler: Tagged) -> Option<(String, Tagged)> {
-        let shared = self.shared(self.shared_of(handler).ok()?).ok()?;
-        let name = self.builtin_name(shared.builtin?)?;
+    fn combinator(&self, handler: Tagged) -> Option<(String, Option<Tagged>)> {
+        let name = self.builtin_of(handler)?;
         let title = match name.as_str() {
             "PromiseAllResolveElementClosure" => "Promise.all",
             "PromiseAllSettledResolveElementClosure" | "PromiseAllSettledRejectElementClosure" => {
@@ -172,7 +261,7 @@ impl V8 {
                 .field(context.address(), self.c.array_data + 8 * slot)
                 .ok()?;
             self.settled_promise(value)
-        })?;
+        });
         // The index is the function's identity hash, and one.
         let index = self
             .field(handler.address(), self.c.properties)

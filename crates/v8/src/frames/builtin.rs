@@ -2,6 +2,9 @@
 
 use crate::v8::{Isolate, V8};
 
+/// Longest range of code that is searched for a copy.
+const MAX_CODE_RANGE: u64 = 512 << 20;
+
 impl V8 {
     /// Whether an address is in machine code that V8 made, or in its builtins.
     pub fn is_v8_code(&self, pc: u64) -> bool {
@@ -40,17 +43,20 @@ impl V8 {
         {
             return Some(*copy);
         }
-        let region = self
-            .memory
-            .target()
-            .regions()
-            .into_iter()
-            .find(|region| region.range.contains(&pc))?;
-        if !region.executable
-            || self.pages.page_of(pc).is_some()
-            || (start..start + size).contains(&region.range.start)
-        {
+        if self.pages.page_of(pc).is_some() {
             return None;
+        }
+        let regions = self.memory.target().regions();
+        let holder = |at: u64| regions.iter().find(|region| region.range.contains(&at));
+        let region = holder(pc)?;
+        if !region.executable || (start..start + size).contains(&region.range.start) {
+            return None;
+        }
+        // Mapped from the binary once more: a core need not hold that, and it is as long as the builtins in pages.
+        let length = region.range.end - region.range.start;
+        if region.held == 0 && length == size.checked_next_multiple_of(0x1000)? {
+            self.copies.write().ok()?.push(region.range.start);
+            return (pc - region.range.start < size).then_some(region.range.start);
         }
         if let Ok(misses) = self.copy_misses.read()
             && misses.contains(&region.range.start)
@@ -59,13 +65,17 @@ impl V8 {
         }
         let mut want = [0_u8; 64];
         self.memory.read(start, &mut want).ok()?;
-        let lowest = pc.saturating_sub(size).max(region.range.start) & !0xfff;
-        let mut at = lowest;
-        while at <= pc {
+        // The whole of it: another address may have asked that lies before the copy.
+        let end = region
+            .range
+            .end
+            .min(region.range.start.saturating_add(MAX_CODE_RANGE));
+        let mut at = region.range.start;
+        while at < end {
             let mut have = [0_u8; 64];
             if self.memory.read(at, &mut have).is_ok() && have == want {
                 self.copies.write().ok()?.push(at);
-                return Some(at);
+                return (pc.wrapping_sub(at) < size).then_some(at);
             }
             at += 0x1000;
         }

@@ -1,6 +1,6 @@
 //! One frame.
 
-use crate::code::Tier;
+use crate::code::{FrameValue, Tier};
 use crate::function::Location;
 use crate::tagged::Tagged;
 use crate::target::NativeFrame;
@@ -52,9 +52,13 @@ pub struct Frame {
     /// Where the SharedFunctionInfo is.
     pub shared: Option<u64>,
     /// `this`.
-    pub receiver: Option<Tagged>,
-    /// The arguments that were passed, where they are on the stack.
-    pub arguments: Vec<Tagged>,
+    pub receiver: Option<FrameValue>,
+    /// The arguments that were passed; of an inlined function that was passed as many as it has parameters, those.
+    pub arguments: Vec<FrameValue>,
+    /// The context it runs in: the innermost scope with variables that closures hold.
+    pub context: Option<FrameValue>,
+    /// The interpreter's registers, where the compiler tells of them (of optimised code).
+    pub registers: Vec<FrameValue>,
     /// It has no frame of its own: the compiler put it into the one below.
     pub inlined: bool,
     /// Called with `new`.
@@ -90,6 +94,8 @@ impl V8 {
             shared: None,
             receiver: None,
             arguments: Vec::new(),
+            context: None,
+            registers: Vec::new(),
             inlined: false,
             constructor: false,
             internal: true,

@@ -1,6 +1,7 @@
 //! Generators and async functions that are suspended, or run in a frame.
 
 use super::{Frame, FrameKind};
+use crate::code::FrameValue;
 use crate::error::Result;
 use crate::function::Shared;
 use crate::tagged::Tagged;
@@ -54,7 +55,8 @@ impl V8 {
         frame.shared = Some(shared.address);
         frame.receiver = self
             .field(generator.address(), self.c.generator_receiver)
-            .ok();
+            .ok()
+            .map(FrameValue::Tagged);
         frame.fp = generator.0;
         let position = self.generator_position(generator, &shared);
         self.finish(&mut frame, &shared, position);

@@ -1,6 +1,7 @@
 //! Stacks: JavaScript and native frames of a thread in one trace, and what awaits them.
 //!
-//! [`stack`] finds the frames of a thread, [`js`] says which JavaScript one of V8's frames is, [`title`] names it;
+//! [`stack`] finds the frames of a thread, [`js`] and [`optimised`] say which JavaScript one of V8's frames
+//! is, [`title`] and [`origin`] name it and its script, [`variables`] tells of its values;
 //! [`builtin`] names V8's own code, [`generator`] and [`awaits`] lead from what runs to what waits for it.
 
 mod awaits;
@@ -8,8 +9,11 @@ mod builtin;
 mod frame;
 mod generator;
 mod js;
+mod optimised;
+mod origin;
 mod stack;
 mod title;
+mod variables;
 
 pub use self::frame::{Frame, FrameKind};
 pub use self::stack::Stack;

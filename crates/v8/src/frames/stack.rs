@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 
+use super::js::Place;
 use super::{Frame, FrameKind};
 use crate::target::{NativeFrame, ThreadState};
 use crate::v8::{Isolate, V8};
@@ -68,7 +69,7 @@ impl V8 {
             frames.extend(segment.frames);
         }
         frames.truncate(MAX_FRAMES);
-        let asynchronous = self.async_stack(&frames);
+        let asynchronous = self.async_stack(isolate, &frames);
         Stack {
             tid: thread.tid,
             thread_name: thread.name.clone(),
@@ -90,7 +91,14 @@ impl V8 {
         // Where to begin: the registers in V8's code, else where JavaScript called out.
         let mut next = None;
         if self.is_v8_code(thread.pc) {
-            let segment = self.segment(thread.pc, thread.fp, thread.sp);
+            let segment = self.segment(
+                Place {
+                    pc: thread.pc,
+                    fp: thread.fp,
+                    top: Some(thread.sp),
+                },
+                thread.sp,
+            );
             next = Some(segment.1);
             segments.push(segment.0);
         }
@@ -101,7 +109,14 @@ impl V8 {
         if exit == 0 && segments.is_empty() {
             // A fast call from optimised code leaves no trace in the isolate; the unwinder may have come to V8's code.
             if let Some(frame) = native.iter().find(|frame| self.is_v8_code(frame.pc)) {
-                let segment = self.segment(frame.pc, frame.fp, frame.sp);
+                let segment = self.segment(
+                    Place {
+                        pc: frame.pc,
+                        fp: frame.fp,
+                        top: None,
+                    },
+                    frame.sp,
+                );
                 exit = segment.1;
                 segments.push(segment.0);
             }
@@ -114,8 +129,18 @@ impl V8 {
             };
             let mut first = self.blank(FrameKind::Internal, "exit to native code".to_owned());
             first.fp = exit;
-            let (mut segment, outer) = self.segment(pc, caller, exit);
+            let (mut segment, outer) = self.segment(
+                Place {
+                    pc,
+                    fp: caller,
+                    top: None,
+                },
+                exit,
+            );
             segment.low = exit;
+            if let Some(builtin) = self.exit_builtin(exit) {
+                segment.frames.insert(0, builtin);
+            }
             segment.frames.insert(0, first);
             segments.push(segment);
             exit = outer;
@@ -171,8 +196,12 @@ impl V8 {
     }
 
     /// The frames from here to the entry frame, and the exit frame that came before it (0 for none).
-    fn segment(&self, pc: u64, fp: u64, low: u64) -> (Segment, u64) {
-        let (mut pc, mut fp) = (pc, fp);
+    fn segment(&self, start: Place, low: u64) -> (Segment, u64) {
+        let Place {
+            mut pc,
+            mut fp,
+            mut top,
+        } = start;
         let mut segment = Segment {
             frames: Vec::new(),
             low,
@@ -206,6 +235,11 @@ impl V8 {
                 let name = self
                     .frame_name(number)
                     .unwrap_or_else(|| format!("frame {number}"));
+                if name.contains("JavaScriptBuiltinContinuation")
+                    && let Some(frame) = self.continued_builtin(pc, fp)
+                {
+                    segment.frames.push(frame);
+                }
                 let name = match self.builtin_at(pc) {
                     Some(builtin) if !builtin.is_empty() => format!("{builtin} [{name}]"),
                     _ => format!("[{name}]"),
@@ -213,7 +247,7 @@ impl V8 {
                 let mut frame = self.blank(FrameKind::Internal, name);
                 (frame.pc, frame.fp) = (pc, fp);
                 segment.frames.push(frame);
-            } else if let Err(name) = self.js_frames(pc, fp, &mut segment.frames) {
+            } else if let Err(name) = self.js_frames(Place { pc, fp, top }, &mut segment.frames) {
                 let mut frame = self.blank(FrameKind::Internal, name);
                 (frame.pc, frame.fp) = (pc, fp);
                 segment.frames.push(frame);
@@ -222,7 +256,7 @@ impl V8 {
             else {
                 break;
             };
-            (fp, pc) = (caller, back);
+            (fp, pc, top) = (caller, back, None);
         }
         (segment, 0)
     }

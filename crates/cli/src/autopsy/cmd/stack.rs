@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 use serde_json::{Value as Json, json};
-use stillcore_v8::{Frame, FrameKind, Stack, V8};
+use stillcore_v8::{Frame, FrameKind, FrameValue, Stack, Tagged, V8};
 
 use super::{addr, flag, get, is_verbose, number, text, verbose};
 use crate::autopsy::table::Spec;
@@ -27,7 +27,9 @@ functions above.
   js:     Service.handle /app/scenario.cjs:244:22
   js:     Timeout._onTimeout /app/scenario.cjs:274:40
 
--v adds this and the arguments, and lines of source.",
+-v adds `this`, the arguments (with their names where the list of parameters is a plain one), the variables that closures
+hold (`var`), the interpreter's registers (`r0`: V8 keeps no names of other locals), and lines of source. Of optimised code,
+values that the compiler has dropped are said to be, and objects that it never made are shown with their fields.",
         args: |command| {
             command
                 .arg(flag('a', "all", "Node's and V8's own frames too, and addresses"))
@@ -201,15 +203,8 @@ fn show(v8: &V8, frame: &Frame, all: bool, context: Option<usize>, lines: &mut V
         format!("{}:", frame.kind.name())
     ));
     let Some(context) = context else { return };
-    if let Some(receiver) = frame.receiver {
-        lines.push(format!("          this: {}", v8.brief(receiver)));
-    }
-    for (index, argument) in frame.arguments.iter().enumerate() {
-        lines.push(format!(
-            "          arg{}: {}",
-            index + 1,
-            v8.brief(*argument)
-        ));
+    for (name, value) in values_of(v8, frame) {
+        lines.push(format!("          {name}: {value}"));
     }
     if context > 0
         && let (Some(shared), Some(place)) = (frame.shared, &frame.location)
@@ -222,6 +217,35 @@ fn show(v8: &V8, frame: &Frame, all: bool, context: Option<usize>, lines: &mut V
                 .map(|line| format!("          {line}")),
         );
     }
+}
+
+/// `this`, the arguments by number and name, what closures hold, and the registers of a frame.
+fn values_of(v8: &V8, frame: &Frame) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    if let Some(receiver) = &frame.receiver {
+        out.push(("this".to_owned(), v8.brief_value(receiver)));
+    }
+    let names = parameter_names(v8, frame);
+    for (index, argument) in frame.arguments.iter().enumerate() {
+        let name = names
+            .get(index)
+            .map_or(String::new(), |name| format!(" ({name})"));
+        out.push((format!("arg{}{name}", index + 1), v8.brief_value(argument)));
+    }
+    for (name, value) in v8.frame_variables(frame) {
+        out.push((format!("var {name}"), v8.brief(value)));
+    }
+    for (index, value) in v8.frame_registers(frame) {
+        out.push((format!("r{index}"), v8.brief_value(&value)));
+    }
+    out
+}
+
+fn parameter_names(v8: &V8, frame: &Frame) -> Vec<String> {
+    frame
+        .shared
+        .and_then(|shared| v8.shared(Tagged::of(shared)).ok())
+        .map_or(Vec::new(), |shared| v8.parameter_names(&shared))
 }
 
 /// Lines of a script around one, with their numbers and a mark.
@@ -254,7 +278,8 @@ fn property(v8: &V8, frame: &Frame, wanted: &str) -> String {
         }),
         "this" => frame
             .receiver
-            .map_or(String::new(), |value| v8.brief(value)),
+            .as_ref()
+            .map_or(String::new(), |value| v8.brief_value(value)),
         other => match other
             .strip_prefix("arg")
             .and_then(|number| number.parse::<usize>().ok())
@@ -262,7 +287,7 @@ fn property(v8: &V8, frame: &Frame, wanted: &str) -> String {
             Some(number) => number
                 .checked_sub(1)
                 .and_then(|index| frame.arguments.get(index))
-                .map_or(String::new(), |value| v8.brief(*value)),
+                .map_or(String::new(), |value| v8.brief_value(value)),
             None => frame.name.clone(),
         },
     }
@@ -273,7 +298,11 @@ fn frame_json(v8: &V8, frame: &Frame) -> Json {
         FrameKind::Js(tier) => Some(tier.name()),
         _ => None,
     };
-    let value = |value: stillcore_v8::Tagged| json!({ "value": v8.brief(value), "address": value.is_pointer().then(|| hex(value.0)) });
+    let tagged = |value: Tagged| json!({ "value": v8.brief(value), "address": value.is_pointer().then(|| hex(value.0)) });
+    let value = |value: &FrameValue| match value {
+        FrameValue::Tagged(value) => tagged(*value),
+        other => json!({ "value": v8.brief_value(other), "address": null }),
+    };
     json!({
         "kind": frame.kind.name(),
         "tier": tier,
@@ -284,8 +313,8 @@ fn frame_json(v8: &V8, frame: &Frame) -> Json {
         "pc": hex(frame.pc),
         "fp": hex(frame.fp),
         "function": frame.function.map(|function| hex(function.0)),
-        "this": frame.receiver.map(value),
-        "arguments": frame.arguments.iter().map(|argument| value(*argument)).collect::<Vec<_>>(),
+        "this": frame.receiver.as_ref().map(value),
+        "arguments": frame.arguments.iter().map(value).collect::<Vec<_>>(),
         "inlined": frame.inlined,
         "constructor": frame.constructor,
         "internal": frame.internal,

@@ -1,0 +1,237 @@
+// Stacks of every kind. Each scenario below comes to leave(), which notes the trace that V8 prints there and takes a core
+// (or dies); the notes go to stdout as JSON: [{ name, stack, core }].
+//
+//   node stacks.cjs FOLDER HOW [SCENARIO...]     HOW: direct | kernel | abort | segv | wait
+'use strict';
+const fs = require('node:fs');
+const path = require('node:path');
+const vm = require('node:vm');
+
+const [folder, how = 'direct', ...only] = process.argv.slice(2);
+Error.stackTraceLimit = Infinity;
+
+const notes = [];
+let current;
+let captures;
+
+/** The innermost frame that is compared: what is above it is the capture's. */
+function leave() {
+  const note = { name: current, stack: new Error('here').stack };
+  notes.push(note);
+  if (how === 'abort' || how === 'segv' || how === 'wait') {
+    fs.writeSync(1, `${JSON.stringify(notes)}\n`);
+    if (how === 'abort') process.abort();
+    if (how === 'segv') process.kill(process.pid, 'SIGSEGV');
+    return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+  }
+  captures = require('../..').capture({ method: how, what: 'core', directory: folder })
+    .then((result) => { note.core = result.path ?? result; });
+  return 7;
+}
+
+class Service {
+  #hidden = 1;
+  constructor(name) { this.name = name; }
+  handle(request) { return this.finish(request, 42); }
+  finish(request, number) { return leave(request, number); }
+  get size() { return leave(); }
+  set size(value) { leave(value); }
+  static create() { return leave(); }
+  static #secret() { return leave(); }
+  static callSecret() { return Service.#secret(); }
+  #own() { return leave(); }
+  callOwn() { return this.#own(); }
+  [Symbol.iterator]() { return leave(); }
+  'odd name'() { return leave(); }
+  async later() { await null; return leave(); }
+}
+class Special extends Service {
+  constructor() { super('special'); this.value = leave(); }
+  handle(request) { return super.handle(request); }
+  field = (() => 1)();
+}
+class WithField { field = leave(); }
+class WithStatic { static make() { return class { static value = leave(); }; } }
+class Tagged {
+  get [Symbol.toStringTag]() { return 'NotThis'; }
+  run() { return leave(); }
+}
+Object.defineProperty(Tagged.prototype, Symbol.toStringTag, { value: 'TaggedThing' });
+function Old() { this.made = leave(); }
+Old.prototype.greet = function () { return leave(); };
+Old.prototype.named = function someName() { return leave(); };
+Old.aStatic = function () { return leave(); };
+
+const wasmBytes = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 9, 1, 1, 109, 3, 111, 117, 116, 0, 0, 3, 3, 2, 0, 0, 7, 7,
+  1, 3, 114, 117, 110, 0, 2, 10, 11, 2, 4, 0, 16, 0, 11, 4, 0, 16, 1, 11, 0, 29, 4, 110, 97, 109, 101, 1, 22, 3, 0, 3, 111, 117, 116, 1, 7,
+  105, 110, 115, 105, 100, 101, 49, 2, 5, 111, 117, 116, 101, 114]);
+
+/** Scenarios that end where they begin: in the caller's tick. */
+const sync = {
+  constructors() { return [new Special(), new Old(), Reflect.construct(Special, [])][0]; },
+  oldConstructor() { return new Old(); },
+  reflectConstruct() { return Reflect.construct(Special, []); },
+  methods() { return new Service('a').handle({ url: '/' }); },
+  inherited() { const special = Object.create(Special.prototype); return special.handle(1); },
+  fields() { return new WithField(); },
+  staticFields() { return WithStatic.make(); },
+  getter() { return new Service('a').size; },
+  setter() { new Service('a').size = 5; },
+  statics() { return Service.create(); },
+  functionStatics() { return Old.aStatic(); },
+  privates() { return new Service('a').callOwn(); },
+  staticPrivates() { return Service.callSecret(); },
+  symbols() { return new Service('a')[Symbol.iterator](); },
+  oddNames() { return new Service('a')['odd name'](); },
+  aliases() { const object = { alias: new Service('a').finish }; return object.alias(1); },
+  twice() { const f = () => leave(); const g = function () { return f(); }; const object = { one: g, two: g }; return object.two(); },
+  inferred() { return Old.prototype.greet.call(Object.create(Old.prototype)); },
+  named() { return Object.create(Old.prototype).named(); },
+  toStringTags() { return new Tagged().run(); },
+  nullPrototype() { return Object.assign(Object.create(null), { run() { return leave(); } }).run(); },
+  literal() { return { run() { return leave(); } }.run(); },
+  renamed() { const f = function original() { return leave(); }; Object.defineProperty(f, 'name', { value: 'given' }); return f(); },
+  primitives() { Object.assign(Number.prototype, { out() { return leave(); } }); return (5).out(); },
+  strings() { Object.assign(String.prototype, { out() { return leave(); } }); return 'text'.out(); },
+  booleans() { Object.assign(Boolean.prototype, { out() { return leave(); } }); return true.out(); },
+  anonymous() { return (() => (function () { return (() => leave())(); })())(); },
+  immediately() { return [function () { return leave(); }][0](); },
+  called() { return (function called() { return leave(this); }).call({ a: 1 }, 2); },
+  applied() { return (function applied() { return leave(this); }).apply(new Service('b'), [1, 2]); },
+  bound() { return (function bound() { return leave(this); }).bind(new Map())(); },
+  evaluated() { return eval('leave()'); },
+  evaluatedFunction() { return eval('(function inEval() { return leave(); })')(); },
+  evaluatedTwice() { return eval('1;\n eval("2; leave()")'); },
+  evaluatedElsewhere() { globalThis.leave = leave; return (0, eval)('globalThis.leave()'); },
+  evaluatedNamed() { return eval('leave()\n//# sourceURL=named-by-url.js'); },
+  newFunction() { return new Function('leave', 'return leave()')(leave); },
+  script() { globalThis.leave = leave; return vm.runInThisContext('\n  leave()', { filename: 'a-script.js', lineOffset: 10, columnOffset: 3 }); },
+  otherContext() { return vm.runInNewContext('function inside() { return leave(); }\ninside()', { leave }, { filename: 'other.js' }); },
+  map() { return [3, 1].map((n) => leave(n)); },
+  forEach() { return [3, 1].forEach(function each(n) { leave(n); }); },
+  sort() { return [3, 1, 2].sort((a, b) => leave(a, b)); },
+  reduce() { return [3, 1].reduce((a, b) => leave(a, b)); },
+  from() { return Array.from({ length: 2 }, () => leave()); },
+  flatMap() { return [1].flatMap((n) => leave(n)); },
+  findLast() { return [1].findLast((n) => leave(n)); },
+  typedArrays() { return new Uint8Array(2).map((n) => leave(n)); },
+  maps() { return new Map([[1, 2]]).forEach((value, key) => leave(value, key)); },
+  sets() { return new Set([1]).forEach((value) => leave(value)); },
+  replace() { return 'abc'.replace(/b/g, (match) => leave(match)); },
+  replaceString() { return 'abc'.replace('b', (match) => leave(match)); },
+  stringify() { return JSON.stringify({ a: { toJSON() { return leave(); } } }); },
+  replacer() { return JSON.stringify({ a: 1 }, function replacer(key, value) { return key ? leave() : value; }); },
+  reviver() { return JSON.parse('{"a":1}', (key, value) => leave(key, value)); },
+  reflect() { return Reflect.apply(leave, undefined, [1]); },
+  reflectGet() { return Reflect.get({ get x() { return leave(); } }, 'x'); },
+  proxyGet() { return new Proxy({}, { get(target, key) { return key === 'x' ? leave() : undefined; } }).x; },
+  proxyApply() { return new Proxy(function f() {}, { apply() { return leave(); } })(); },
+  proxyConstruct() { return new Proxy(class {}, { construct() { leave(); return {}; } }); },
+  proxyConstructed() { return new (new Proxy(class {}, { construct() { leave(); return {}; } }))(); },
+  proxyMethod() { return new Proxy(new Service('p'), {}).handle(1); },
+  generators() { function* numbers() { yield 1; yield leave(); } return [...numbers()]; },
+  next() { function* numbers() { yield 1; yield leave(); } const it = numbers(); it.next(); return it.next(); },
+  delegated() { function* inner() { yield leave(); } function* outer() { yield* inner(); } return outer().next(); },
+  iterator() { for (const x of { [Symbol.iterator]: () => ({ next() { leave(); return { done: true }; } }) }) return x; },
+  spread() { return Math.max(...{ * [Symbol.iterator]() { yield leave(); } }); },
+  toPrimitive() { return `${{ [Symbol.toPrimitive](hint) { return leave(hint); } }}`; },
+  valueOf() { return +{ valueOf() { return leave(); } }; },
+  hasInstance() { return {} instanceof { [Symbol.hasInstance]() { return leave(); } }; },
+  accessors() { return Object.assign({}, { get a() { return leave(); } }); },
+  promised() { return new Promise((resolve) => resolve(leave())); },
+  template() { const tag = (strings, ...values) => leave(strings, values); return tag`a${1}b`; },
+  defaults() { function withDefault(a = leave()) { return a; } return withDefault(); },
+  indexOf() { return 'abc'.indexOf({ toString() { return leave(); } }); },
+  dataView() { return new DataView(new ArrayBuffer(8)).getInt8({ valueOf() { leave(); return 0; } }); },
+  events() { const { EventEmitter } = require('node:events'); return new EventEmitter().on('x', function listener() { leave(this); }).emit('x', 1); },
+  wasm() { return new WebAssembly.Instance(new WebAssembly.Module(wasmBytes), { m: { out: leave } }).exports.run(); },
+  many() { return leave(...Array(3000).keys()); },
+  deep() { const down = function down(n) { return n === 0 ? leave() : down(n - 1) + 1; }; return down(7000); },
+};
+
+/** Hot enough that the compilers inline: the callee leaves in a later call. */
+let leaves = false;
+class Point {
+  constructor(x, y) { this.x = x; this.y = y; this.done = maybe(x); }
+  add(other) { return new Point(this.x + other.x, this.y + other.y); }
+  sum(extra) { return this.twice(extra) + this.x; }
+  twice(extra) { return maybe(extra) * 2 + this.y; }
+}
+function maybe(x) { return leaves ? leave(x) : x; }
+function addAll(a, b, c) { const held = { a, b }; return maybe(held.a) + c; }
+function fewer(a, b, c, d) { return maybe(a) + (b ?? 0) + (c ?? 0) + (d ?? 0); }
+function rest(...all) { return maybe(all.length); }
+function hot(call) {
+  leaves = false;
+  for (let n = 0; n < 60_000; n++) call(n, n + 0.5);
+  leaves = true;
+  try { return call(1, 2.5); } finally { leaves = false; }
+}
+const optimised = {
+  inlined() { return hot(function outer(n, d) { return addAll(n, d, 3) + 1; }); },
+  inlinedMethods() { const point = new Point(1, 2); return hot(function outer(n) { return point.sum(n); }); },
+  inlinedConstructor() { return hot(function outer(n, d) { return new Point(n, d).x; }); },
+  inlinedChain() { const one = new Point(1, 1); return hot(function outer(n, d) { return new Point(n, d).add(one).y; }); },
+  inlinedMap() { const list = [1, 2, 3]; return hot(function outer(n) { return list.map((x) => maybe(x + n)); }); },
+  inlinedForEach() { const list = [1, 2, 3]; return hot(function outer(n) { list.forEach((x) => { maybe(x + n); }); }); },
+  inlinedReduce() { const list = [1, 2, 3]; return hot(function outer() { return list.reduce((a, b) => a + maybe(b)); }); },
+  inlinedFewer() { return hot(function outer(n) { return fewer(n, 1) + fewer(n, 1, 2, 3, 4, 5); }); },
+  inlinedRest() { return hot(function outer(n, d) { return rest(n, d, 'x'); }); },
+  inlinedGetter() { const object = { get value() { return maybe(5); } }; return hot(function outer() { return object.value; }); },
+  inlinedApply() { return hot(function outer(...all) { return addAll.apply(null, all); }); },
+  inlinedCall() { const point = new Point(3, 4); return hot(function outer(n) { return point.twice.call(point, n); }); },
+  inlinedClosure() { return hot(function outer(n) { const inner = (x) => maybe(x + n); return inner(n); }); },
+  loop() { // The loop itself becomes hot: its code is entered in the middle.
+    leaves = false;
+    let sum = 0;
+    for (let n = 0; n <= 300_000; n++) { leaves = n === 300_000; sum += addAll(n, 1, 2); }
+    leaves = false;
+    return sum;
+  },
+};
+
+const pause = () => new Promise((resolve) => setImmediate(resolve));
+async function inner() { await pause(); return leave(); }
+async function middle() { const value = await inner(); return value + 1; }
+async function* numbers() { yield 1; await pause(); yield leave(); }
+/** Scenarios that leave in a later tick. */
+const asynchronous = {
+  async awaits() { return await middle(); },
+  async methods() { return await new Service('later').later(); },
+  async arrow() { return await (async () => { await pause(); return leave(); })(); },
+  async all() { return await Promise.all([1, middle(), pause()]); },
+  async allSettled() { return await Promise.allSettled([pause(), middle()]); },
+  async any() { return await Promise.any([middle()]); },
+  async race() { return await Promise.race([middle(), new Promise(() => {})]); },
+  async forAwait() { for await (const n of numbers()) if (n > 1) return n; },
+  async generatorNext() { const it = numbers(); await it.next(); return await it.next(); },
+  async forAwaitOver() { async function* over() { for await (const n of numbers()) yield n * 2; } for await (const n of over()) if (n > 2) return n; },
+  async thenChain() { return await pause().then(() => middle()).then((x) => x).finally(() => {}); },
+  async thenCallback() { return await pause().then(function callback() { return leave(); }).then((x) => x); },
+  async returned() { return await (async () => middle())(); },
+  async rejected() { try { await (async () => { await pause(); throw new Error('no'); })(); } catch { return leave(); } },
+  async nested() { return await Promise.all([(async () => (await Promise.all([middle()]))[0])()]); },
+  async thenable() { return await { then(resolve) { resolve(leave()); } }; },
+  async microtask() { return await new Promise((resolve) => queueMicrotask(() => resolve(leave()))); },
+  async tick() { return await new Promise((resolve) => process.nextTick(() => resolve(leave()))); },
+  async timer() { return await new Promise((resolve) => setTimeout(function timer() { resolve(leave()); }, 1)); },
+  async immediate() { return await new Promise((resolve) => setImmediate(() => resolve(leave()))); },
+  async file() { return await new Promise((resolve) => fs.stat(__filename, () => resolve(leave()))); },
+  async hotAwaits() { leaves = false; const step = async (n) => { await null; return maybe(n); }; for (let n = 0; n < 20_000; n++) await step(n); leaves = true; const value = await step(1); leaves = false; return value; },
+  async two() { const shared = middle(); return (await Promise.all([shared, shared.then((x) => x)]))[0]; },
+};
+
+async function main() {
+  for (const [group, table] of Object.entries({ sync, optimised, asynchronous })) {
+    for (const name of Object.keys(table)) {
+      current = `${group}.${name}`;
+      if (only.length > 0 ? !only.includes(current) && !only.includes(group) : false) continue;
+      captures = undefined;
+      const done = group === 'asynchronous' ? table[name]() : new Promise((resolve) => setImmediate(() => { try { table[name](); } catch {} resolve(); }));
+      await done;
+      await captures;
+    }
+  }
+  console.log(JSON.stringify(notes));
+}
+main();
