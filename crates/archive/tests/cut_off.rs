@@ -231,3 +231,47 @@ fn zips_of_others() {
         }
     }
 }
+
+/// Cut anywhere and changed anywhere, a small zip is read, or refused; in any case in no time.
+#[test]
+fn damaged_zips_are_survived() {
+    let place = Place::new();
+    place.write("core", &support::tiny_core());
+    place.write("log", &[b'x'; 700]);
+    let script = "zip -q - log core | cat > a.zip; zip -q b.zip log core; zip -q0 c.zip log core";
+    if !run_in(place.folder.path(), "sh", &["-c", script]) {
+        return;
+    }
+    let options = stillcore_archive::OpenOptions {
+        cache: stillcore_archive::CacheUse::Never,
+        limits: stillcore_archive::Limits {
+            unpacked: 1 << 20,
+            ..Default::default()
+        },
+        progress: None,
+    };
+    let mut x = 77_u64;
+    let mut random = |below: usize| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x % below as u64) as usize
+    };
+    let began = std::time::Instant::now();
+    for name in ["a.zip", "b.zip", "c.zip"] {
+        let zip = fs::read(place.path(name)).unwrap();
+        for round in 0..400 {
+            let mut bytes = zip[..1 + random(zip.len())].to_vec();
+            for _ in 0..round % 4 {
+                let at = random(bytes.len().min(200));
+                bytes[at] = [0, 1, 8, 0x7f, 0xff][random(5)];
+            }
+            let source: std::sync::Arc<dyn stillcore_corefile::Source> = std::sync::Arc::new(bytes);
+            if let Ok(opened) = stillcore_archive::open_source(source.clone(), &options) {
+                assert!(opened.core.len() <= 1 << 20);
+            }
+            let _ = stillcore_archive::verify_source(source, &options);
+        }
+    }
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}

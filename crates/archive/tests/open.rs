@@ -686,10 +686,10 @@ fn write_seeds(folder: &Path) {
     for args in ["-qry", "-qr0y"] {
         let _ = fs::remove_file(place.path("x.zip"));
         if run_in(place.folder.path(), "zip", &[args, "x.zip", "t"]) {
-            add(
-                &format!("x{args}.zip"),
-                fs::read(place.path("x.zip")).unwrap(),
-            );
+            let zip = fs::read(place.path("x.zip")).unwrap();
+            add(&format!("x{args}-cut.zip"), zip[..zip.len() - 30].to_vec());
+            add(&format!("x{args}-half.zip"), zip[..1500].to_vec());
+            add(&format!("x{args}.zip"), zip);
         }
     }
 }

@@ -18,10 +18,10 @@ const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const ENTRY: u64 = 24;
 
 /// Most symbols that are believed: a Node has 100,000.
-const MAX_SYMBOLS: u64 = 4 << 20;
+const MAX_SYMBOLS: u64 = 512 << 10;
 
 /// Longest table of names.
-const MAX_NAMES: u64 = 64 << 20;
+const MAX_NAMES: u64 = 32 << 20;
 
 /// Most entries of a dynamic section; linkers write about thirty.
 const MAX_DYNAMIC: u64 = 4096;
@@ -135,9 +135,9 @@ fn gnu_count(memory: &Memory, at: u64) -> Option<u64> {
 
 /// All of these bytes.
 fn read(memory: &Memory, address: u64, size: u64) -> Option<Vec<u8>> {
-    // Nothing is allocated for what is not there.
+    // Nothing is allocated for what is not stored: no page of a file is a hole.
     let share = memory.share(&(address..address.checked_add(size)?));
-    if share.core + share.file + share.zero < size {
+    if share.core + share.file < size {
         return None;
     }
     let mut bytes = vec![0; usize::try_from(size).ok()?];

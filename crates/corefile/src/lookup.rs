@@ -19,7 +19,7 @@ pub(crate) struct Lookup {
     pub(crate) files: Arc<Sysroot>,
     /// The image in the dumped memory, for modules that are in no file: the vdso.
     pub(crate) in_memory: Option<Arc<dyn Source>>,
-    /// Its part of the dumped memory, where its file was not found.
+    /// The dumped memory, where its file was not found.
     pub(crate) memory: Option<Memory>,
     elf: OnceLock<Option<ElfFile>>,
     debug: OnceLock<(Option<Found>, Vec<Mismatch>)>,

@@ -82,11 +82,11 @@ struct Filling {
 /// of a few megabytes.
 pub struct Memory {
     core: Arc<dyn Source>,
-    files: Vec<Filling>,
+    files: Arc<Vec<Filling>>,
     /// By first address; they do not overlap.
     ranges: BTreeMap<u64, MemoryRange>,
     /// The same, for the binary search that every read begins with.
-    sorted: Vec<MemoryRange>,
+    sorted: Arc<Vec<MemoryRange>>,
     /// Where nothing is stored in the core's file, sorted; looked for when first asked.
     holes: Arc<OnceLock<Vec<Range<u64>>>>,
     cache: Vec<Mutex<Option<CachedPage>>>,
@@ -107,9 +107,9 @@ impl Memory {
     pub(crate) fn with_mappings(core: &CoreFile, mapped: &[Range<u64>]) -> Memory {
         let mut memory = Memory {
             core: core.source().clone(),
-            files: Vec::new(),
+            files: Arc::default(),
             ranges: BTreeMap::new(),
-            sorted: Vec::new(),
+            sorted: Arc::default(),
             holes: Arc::default(),
             cache: (0..CACHED).map(|_| Mutex::new(None)).collect(),
         };
@@ -185,18 +185,18 @@ impl Memory {
 
     /// Makes the table that reads use: what was filled in is seen from then on.
     pub(crate) fn settle(&mut self) {
-        self.sorted = self.ranges.values().cloned().collect();
+        self.sorted = Arc::new(self.ranges.values().cloned().collect());
     }
 
     /// Fills what is missing of `ranges` (addresses, and where they begin in the file) from a file. What the file has
     /// no bytes for up to the next page is zero, as in any mapping; pages behind its end stay missing, and so does what
-    /// is `withheld` (sorted, without overlaps).
+    /// is `withheld` (each list sorted, without overlaps).
     pub(crate) fn fill(
         &mut self,
         path: &Path,
         source: &Arc<dyn Source>,
         ranges: &[(Range<u64>, u64)],
-        withheld: &[Range<u64>],
+        withheld: [&[Range<u64>]; 2],
     ) {
         let index = self.files.len();
         let len = source.len();
@@ -211,7 +211,9 @@ impl Memory {
                 .filter(|known| known.backing == Backing::Missing);
             let parts = missing.flat_map(|known| {
                 let part = known.start.max(range.start)..known.end.min(range.end);
-                without(part, withheld).map(move |part| (known, part))
+                without(part, withheld[0])
+                    .flat_map(|part| without(part, withheld[1]))
+                    .map(move |part| (known, part))
             });
             for (known, Range { start, end }) in parts {
                 let Some(from) = offset.checked_add(start - range.start) else {
@@ -241,7 +243,7 @@ impl Memory {
         if new.is_empty() {
             return;
         }
-        self.files.push(Filling {
+        Arc::make_mut(&mut self.files).push(Filling {
             path: path.to_owned(),
             source: source.clone(),
         });
@@ -443,15 +445,13 @@ impl Memory {
         Ok(text)
     }
 
-    /// The same memory, of these addresses only and without a cache: for whoever reads large pieces of it later.
-    pub(crate) fn part(&self, addresses: &Range<u64>) -> Memory {
-        let within =
-            |range: &&MemoryRange| range.start < addresses.end && addresses.start < range.end;
+    /// The same memory as it is now, without a cache: for whoever reads large pieces of it later.
+    pub(crate) fn shared(&self) -> Memory {
         Memory {
             core: self.core.clone(),
             files: self.files.clone(),
             ranges: BTreeMap::new(),
-            sorted: self.sorted.iter().filter(within).cloned().collect(),
+            sorted: self.sorted.clone(),
             holes: self.holes.clone(),
             cache: Vec::new(),
         }

@@ -82,14 +82,14 @@ impl Process {
                     &found.path,
                     &found.source,
                     &module.mapped,
-                    &written.of_module(module),
+                    [written.everywhere(), &written.of_module(module)],
                 );
             }
         }
         memory.settle();
         for module in &mut modules {
             if module.file.is_none() && module.kind != ModuleKind::Vdso {
-                module.lookup.memory = Some(memory.part(&module.range));
+                module.lookup.memory = Some(memory.shared());
             }
         }
         // Where the core lacks a module's headers its range is known now.

@@ -48,7 +48,12 @@ impl Written {
         }
     }
 
-    /// What must not be filled in from this module's file; sorted, without overlaps.
+    /// What must not be filled in, whatever the module; sorted, without overlaps.
+    pub(crate) fn everywhere(&self) -> &[Range<u64>] {
+        &self.everywhere
+    }
+
+    /// What else must not be filled in from this module's file; sorted, without overlaps.
     pub(crate) fn of_module(&self, module: &Module) -> Vec<Range<u64>> {
         let image = module.image.iter();
         let loaded = image.flat_map(|image| {
@@ -60,20 +65,17 @@ impl Written {
                 Some(place.start / 4096 * 4096..end)
             })
         });
-        let mut all: Vec<_> = match &self.cut_off {
-            None => loaded.collect(),
-            Some(cut_off) => {
-                let overlap = |loaded: Range<u64>| {
-                    cut_off.iter().filter_map(move |cut| {
-                        let both = cut.start.max(loaded.start)..cut.end.min(loaded.end);
-                        (both.start < both.end).then_some(both)
-                    })
-                };
-                loaded.flat_map(overlap).collect()
-            }
+        let Some(cut_off) = &self.cut_off else {
+            return joined(loaded.collect());
         };
-        all.extend(self.everywhere.iter().cloned());
-        joined(all)
+        let overlap = |loaded: Range<u64>| {
+            let first = cut_off.partition_point(|cut| cut.end <= loaded.start);
+            cut_off[first..]
+                .iter()
+                .take_while(move |cut| cut.start < loaded.end)
+                .map(move |cut| cut.start.max(loaded.start)..cut.end.min(loaded.end))
+        };
+        joined(loaded.flat_map(overlap).collect())
     }
 }
 

@@ -271,5 +271,42 @@ fn names_and_frames_come_from_the_core_where_all_files_are_gone() {
             "{hash}: {names:?}"
         );
         assert!(process.symbol("program_calls").is_some());
+        damaged_tables_are_survived(&fs::read(&core).unwrap(), &process, &nothing);
+    }
+}
+
+/// Bytes of the dynamic section, of the tables that it leads to and of what lies beside them are changed.
+fn damaged_tables_are_survived(core: &[u8], sound: &Process, files: &Sysroot) {
+    let program = sound.executable().unwrap();
+    let segments = sound.core.segments().iter();
+    let own: Vec<_> = segments
+        .filter(|segment| segment.file_size > 0 && program.contains(segment.start))
+        .map(|segment| segment.offset..segment.offset + segment.file_size)
+        .collect();
+    let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: u64| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x % below
+    };
+    for _ in 0..150 {
+        let mut bytes = core.to_vec();
+        for _ in 0..40 {
+            let range = &own[random(own.len() as u64) as usize];
+            // Where headers, tables and the dynamic section are.
+            let at = range.start + random((range.end - range.start).min(4096));
+            bytes[at as usize] = [0, 1, 0x7f, 0xff][random(4) as usize];
+        }
+        let Ok(opened) = CoreFile::open(bytes) else {
+            continue;
+        };
+        let Ok(process) = Process::open(opened, files) else {
+            continue;
+        };
+        let _ = process.symbol("main");
+        for frame in &process.backtrace(&process.threads[0]).frames {
+            let _ = process.symbol_at(frame.lookup);
+        }
     }
 }
