@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -104,7 +104,7 @@ for (const node of all) {
       assert.deepEqual(archive.filter(({ type, name }) => type !== (name.endsWith('/') ? '5' : '0')), []);
       const inTop = names.map((name) => name.slice(top.length + 1)).filter((name) => /^[^/]+\/?$/.test(name));
       assert.deepEqual(inTop.filter((name) => name.startsWith('core')), ['core']);
-      assert.deepEqual(inTop.filter((name) => !name.endsWith('/')).sort(), ['core', 'manifest.json', 'run-gdb.sh', 'run-lldb.sh', 'stillcore.index']);
+      assert.deepEqual(inTop.filter((name) => !name.endsWith('/')).sort(), ['core', 'manifest.json', 'run-autopsy.sh', 'run-gdb.sh', 'run-lldb.sh', 'stillcore.index']);
       assert.equal(inTop.at(-1), 'stillcore.index', 'behind all the others');
       // Every folder comes before what lies in it.
       const made = new Set(['./']);
@@ -173,9 +173,9 @@ for (const node of all) {
         const { stdout } = await execute('readelf', ['--notes', file.path]);
         assert.equal(buildId, /Build ID: (\w+)/.exec(stdout)?.[1] ?? null, file.path);
       }
-      assert.equal(included.length, archive.filter(({ type }) => type === '0').length - 5);
+      assert.equal(included.length, archive.filter(({ type }) => type === '0').length - 6);
       const script = (path) => ({ path, size: entry(path).size, sha256: entry(path).sha256 });
-      assert.deepEqual(scripts, [script('run-gdb.sh'), script('run-lldb.sh')]);
+      assert.deepEqual(scripts, [script('run-gdb.sh'), script('run-lldb.sh'), script('run-autopsy.sh')]);
 
       const lacking = files.filter(({ included, reason }) => !included && !/^\(deleted\)/.test(reason));
       const none = { size: null, sha256: null, buildId: null, included: false };
@@ -208,6 +208,11 @@ for (const node of all) {
 
     const skip = works('tar') && works('gdb') ? false : 'tar or gdb is not installed here';
     await t.test('opens in gdb with its own files, wherever it lies', { skip }, (t) => opensInGdb(t, told));
+
+    const command = [process.env.STILLCORE, 'release', 'debug'].map((place) => place && (place.includes('/') ? place : join(root, 'target', place, 'stillcore')))
+      .find((path) => path && existsSync(path));
+    const lacks = !works('tar') ? 'there is no tar' : !command && 'the command is not built: cargo build --release -p stillcore-cli';
+    await t.test('opens in stillcore with its own files, wherever it lies', { skip: lacks }, (t) => opensInAutopsy(t, told, command, node.version));
 
     if (node === first) await t.test('opens elsewhere', (t) => opensElsewhere(t, told.path, archive));
   });
@@ -243,6 +248,18 @@ test('a deleted file that may not be read is listed as missing', { skip: first?.
   assert.ok(!read.some(({ name }) => name.endsWith('gone.node')));
   assert.ok(manifest.files.some(({ path, included }) => included && path === first.path));
 });
+
+/** The script beside the core shows the JavaScript, and takes the node binary of the archive. */
+async function opensInAutopsy(t, { path }, command, version) {
+  const into = join(temporaryFolder(t), 'with space, "quotes" and \'one\'');
+  mkdirSync(into);
+  await execute('tar', ['-xzf', path, '-C', into]);
+  const script = join(into, basename(path, '.tar.gz'), 'run-autopsy.sh');
+  const { stdout, stderr } = await execute('sh', [script, '-e', 'nodeinfo', '-e', 'jsstack'], { cwd: '/', env: { ...process.env, STILLCORE: command }, timeout: 60_000 });
+  assert.ok(stdout.includes(`v${version}`), stdout);
+  assert.match(stdout, /^thread \d+/m);
+  assert.equal(stderr, '', 'no file is another');
+}
 
 /** The script beside the core shows symbols from the archive's files, and takes no file from this machine. */
 async function opensInGdb(t, { path }) {

@@ -328,6 +328,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0          [vsyscall]
             ("/manifest.json", Some("rootfs/manifest.json")),
             ("/stillcore.index", Some("rootfs/stillcore.index")),
             ("/run-gdb.sh", Some("rootfs/run-gdb.sh")),
+            ("/run-autopsy.sh", Some("rootfs/run-autopsy.sh")),
             ("/app/core/x.so", Some("app/core/x.so")),
             ("//a/./../../b", Some("a/b")),
             ("/..", None),

@@ -1,4 +1,4 @@
-//! `run-gdb.sh` and `run-lldb.sh`: how a debugger is told to take everything from the unpacked archive, and to run
+//! `run-gdb.sh`, `run-lldb.sh` and `run-autopsy.sh`: how a debugger is told to take everything from the unpacked archive, and to run
 //! nothing of it.
 //!
 //! The scripts use nothing but the shell's own commands, so that they work where there is no more than a debugger.
@@ -75,8 +75,12 @@ impl ScriptPlan {
     }
 
     /// Names and texts of the scripts.
-    pub(crate) fn scripts(&self) -> [(&'static str, Vec<u8>); 2] {
-        [("run-gdb.sh", self.gdb()), ("run-lldb.sh", self.lldb())]
+    pub(crate) fn scripts(&self) -> [(&'static str, Vec<u8>); 3] {
+        [
+            ("run-gdb.sh", self.gdb()),
+            ("run-lldb.sh", self.lldb()),
+            ("run-autopsy.sh", self.autopsy()),
+        ]
     }
 
     fn gdb(&self) -> Vec<u8> {
@@ -155,6 +159,31 @@ esac
         text
     }
 
+    /// The JavaScript in the core, by the command of this project. Its files are found below the archive.
+    fn autopsy(&self) -> Vec<u8> {
+        let mut text = here(
+            "Reads the JavaScript in this core with the files beside it. Arguments are passed on: sh run-autopsy.sh -e jsstack",
+        );
+        text.extend_from_slice(
+            b"stillcore=${STILLCORE:-stillcore}
+command -v \"$stillcore\" >/dev/null 2>&1 || {
+  echo 'The command stillcore is not here. Get it with: npm install --global stillcore-cli
+or name it: STILLCORE=/path/to/stillcore sh run-autopsy.sh' >&2
+  exit 127
+}
+set -- -c \"$here/\"",
+        );
+        text.extend_from_slice(&quoted(&self.core));
+        text.extend_from_slice(b" \"$@\"\n");
+        if let Some(executable) = &self.executable {
+            text.extend_from_slice(b"set -- \"$here/\"");
+            text.extend_from_slice(&quoted(executable));
+            text.extend_from_slice(b" \"$@\"\n");
+        }
+        text.extend_from_slice(b"exec \"$stillcore\" autopsy --sysroot \"$here\" \"$@\"\n");
+        text
+    }
+
     /// The beginning: sets `here`, `from` and `folders`.
     fn head(&self, debugger: &str, example: &str) -> Vec<u8> {
         let mut text = format!(
@@ -192,7 +221,6 @@ folders=$here
 }
 
 /// The beginning of a script, with this comment: sets `here` to the folder of the script.
-#[cfg(feature = "package")]
 pub(crate) fn here(comment: &str) -> Vec<u8> {
     format!(
         "#!/bin/sh

@@ -315,7 +315,7 @@ fn only_regular_elf_files_are_packed_and_the_others_say_why_not() {
             .values()
             .filter(|entry| entry.0.is_some())
             .count(),
-        6 // the core, the file, two scripts, the manifest, the index
+        7 // the core, the file, three scripts, the manifest, the index
     );
 }
 

@@ -189,7 +189,21 @@ fn is_url(text: &OsStr) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// `--debuginfod URL` as one argument. In `--debuginfod CORE` the second is no URL, and belongs to the command.
+/// `stillcore /usr/bin/node -c CORE` means `stillcore autopsy /usr/bin/node -c CORE`: so `coredumpctl debug
+/// --debugger=stillcore` calls its debugger, the executable by its absolute path.
+fn as_debugger(argv: &mut Vec<OsString>) {
+    let path = argv
+        .get(1)
+        .is_some_and(|word| Path::new(word).is_absolute());
+    let core = argv
+        .get(2)
+        .is_some_and(|word| word == "-c" || word == "--core");
+    if path && core {
+        argv.insert(1, "autopsy".into());
+    }
+}
+
+/// The arguments as clap gets them: `--debuginfod URL` as one. In `--debuginfod CORE` the second is no URL, and belongs to the command.
 pub fn joined(argv: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::new();
     let mut literal = false;
@@ -205,6 +219,13 @@ pub fn joined(argv: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
             }
         }
     }
+    as_debugger(&mut joined);
+    // gdb's word for its -e: clap would read -e x.
+    if joined.iter().any(|word| word == "autopsy") {
+        for word in joined.iter_mut().filter(|word| *word == "-ex") {
+            *word = "--eval".into();
+        }
+    }
     joined
 }
 
@@ -216,6 +237,22 @@ mod tests {
     #[test]
     fn clap_finds_no_contradictions() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn it_can_be_called_as_coredumpctl_calls_debuggers() {
+        for words in [
+            "stillcore /usr/bin/node -c /var/tmp/coredump-x",
+            "stillcore autopsy /usr/bin/node -c /var/tmp/coredump-x",
+            "stillcore autopsy /usr/bin/node -c /var/tmp/coredump-x -ex jsstack",
+        ] {
+            let cli = Cli::try_parse_from(joined(words.split(' ').map(OsString::from))).unwrap();
+            let Command::Autopsy(autopsy) = cli.command else {
+                panic!("{:?}", cli.command);
+            };
+            assert_eq!(autopsy.given, [PathBuf::from("/usr/bin/node")]);
+            assert_eq!(autopsy.core, Some(PathBuf::from("/var/tmp/coredump-x")));
+        }
     }
 
     #[test]

@@ -54,6 +54,22 @@ pub fn lossy(bytes: &[u8]) -> String {
     text
 }
 
+/// A JSON value in one line, in which the same characters are `\\uXXXX` as in [`VisibleJson`].
+pub fn visible_json(value: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        if shows(c) {
+            out.push(c);
+        } else {
+            // Such a character stands in a string.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
 /// JSON in which every string is the same, but characters that do not show are `\uXXXX`: JSON is read on terminals too.
 pub struct VisibleJson(PrettyFormatter<'static>);
 
@@ -174,6 +190,9 @@ mod tests {
         let json = String::from_utf8(out).unwrap();
         assert!(json.lines().all(|line| line.chars().all(shows)), "{json}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
+        let line = visible_json(&serde_json::json!([text]));
+        assert!(line.chars().all(shows), "{line}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&line).unwrap(), [text]);
     }
 
     #[test]

@@ -6,10 +6,22 @@ use crate::error::{Result, V8Error};
 use crate::object::Slot;
 use crate::tagged::Tagged;
 use crate::types::Kind;
+use crate::uv::{LOOP_TIME, Uv};
 use crate::v8::V8;
 
 /// Most handles or requests that are listed.
 const MAX_LIST: usize = 1 << 20;
+
+/// Where `Environment::timer_base_` is in the newest 20, 22, 24 and 26 (measured), and how many words from there it may be.
+const TIMER_BASE: [usize; 4] = [0x5d8, 0x610, 0x650, 0x6e0];
+const TIMER_BASE_REACH: usize = 48;
+/// How much of an `Environment` is searched.
+const ENVIRONMENT_REACH: u64 = 0x1800;
+/// `UV_TIMER`.
+const UV_TIMER: u32 = 13;
+
+/// How far behind the beginning of a `ReqWrap` its `uv_req_t` is looked for.
+const REQUEST_REACH: u64 = 0x400;
 
 /// A handle or a request of libuv's with the object that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,14 +30,17 @@ pub struct Wrap {
     pub object: Tagged,
     /// The C++ object (`HandleWrap`, `ReqWrap`).
     pub native: u64,
-    /// libuv's type, of handles.
-    pub uv_type: Option<&'static str>,
-    /// libuv waits for it.
-    pub active: Option<bool>,
-    /// It keeps the loop alive.
-    pub referenced: Option<bool>,
-    /// The file descriptor, of streams.
-    pub fd: Option<i32>,
+    /// What libuv knows of it.
+    pub uv: Uv,
+}
+
+/// When a process began and how far its clocks had come.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Clocks {
+    /// When it began, in microseconds since 1970: `performance.timeOrigin`.
+    pub started: Option<u64>,
+    /// Nanoseconds from what `process.uptime()` counts from to the last turn of the main thread's event loop.
+    pub last_turn: Option<u64>,
 }
 
 impl V8 {
@@ -114,50 +129,107 @@ impl V8 {
                 .u64(native.wrapping_add(persistent))
                 .and_then(|slot| self.memory.u64(slot));
             if let Ok(object) = object {
-                let mut wrap = Wrap {
+                let uv = if handles {
+                    self.handle_of(at, native)
+                } else {
+                    self.request_of(native)
+                };
+                out.push(Wrap {
                     object: Tagged(object),
                     native,
-                    uv_type: None,
-                    active: None,
-                    referenced: None,
-                    fd: None,
-                };
-                if handles {
-                    self.uv_handle(at, native, &mut wrap);
-                }
-                out.push(wrap);
+                    uv: uv.unwrap_or_default(),
+                });
             }
             at = self.memory.u64(at.wrapping_add(next))?;
         }
         Ok(out)
     }
 
-    /// libuv's side of a handle. `HandleWrap` has its `uv_handle_t*` near its list node; that one's first
-    /// field points back. (`uv_handle_t`: data 0, type 16, flags 88; streams: `io_watcher.fd` 184.)
-    fn uv_handle(&self, node: u64, native: u64, wrap: &mut Wrap) {
-        const TYPES: [&str; 18] = [
-            "unknown", "async", "check", "fs_event", "fs_poll", "handle", "idle", "pipe", "poll",
-            "prepare", "process", "stream", "tcp", "timer", "tty", "udp", "signal", "file",
-        ];
+    /// libuv's side of a handle: `HandleWrap` has its `uv_handle_t*` near its list node; that one's first field
+    /// points back.
+    fn handle_of(&self, node: u64, native: u64) -> Option<Uv> {
         // The state has moved before and behind the pointer in the course of time.
-        let handle = [16, 24].into_iter().find_map(|offset| {
+        [16, 24].into_iter().find_map(|offset| {
             let handle = self.memory.u64(node.wrapping_add(offset)).ok()?;
-            (self.memory.u64(handle).ok() == Some(native)).then_some(handle)
-        });
-        let Some(handle) = handle else { return };
-        let kind = self.memory.u32(handle.wrapping_add(16)).unwrap_or(0) as usize;
-        wrap.uv_type = TYPES.get(kind).copied();
-        if let Ok(flags) = self.memory.u32(handle.wrapping_add(88)) {
-            wrap.active = Some(flags & 4 != 0);
-            wrap.referenced = Some(flags & 8 != 0);
-        }
-        if matches!(wrap.uv_type, Some("tcp" | "pipe" | "tty")) {
-            wrap.fd = self
-                .memory
-                .u32(handle.wrapping_add(184))
-                .ok()
-                .map(|fd| fd as i32)
-                .filter(|fd| (0..1 << 20).contains(fd));
+            (self.memory.u64(handle).ok() == Some(native)).then(|| self.uv_handle(handle))
+        })
+    }
+
+    /// The same of a request: `ReqWrap` holds its `uv_req_t`, whose first field points back once it was dispatched.
+    fn request_of(&self, native: u64) -> Option<Uv> {
+        (8..REQUEST_REACH).step_by(8).find_map(|offset| {
+            let at = native.wrapping_add(offset);
+            if self.memory.u64(at).ok()? == native {
+                self.uv_request(at)
+            } else {
+                None
+            }
+        })
+    }
+
+    /// How far the clock of an environment's timers had come at the last turn of its event loop, in milliseconds: what
+    /// `Timeout._idleStart` counts with.
+    pub fn timer_clock(&self, environment: u64) -> Option<u64> {
+        let bytes = self
+            .memory
+            .bytes(environment, ENVIRONMENT_REACH, ENVIRONMENT_REACH)
+            .ok()?;
+        let words: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|word| {
+                word.iter()
+                    .rev()
+                    .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+            })
+            .collect();
+        // The first of Environment's handles is its timer (data, loop, type, ...: 152 bytes); behind it comes one with the
+        // same loop.
+        let event_loop = words.windows(21).find_map(|handle| {
+            (handle[2] as u32 == UV_TIMER && handle[1] != 0 && handle[1] == handle[20])
+                .then_some(handle[1])
+        })?;
+        let now = self.memory.u64(event_loop.wrapping_add(LOOP_TIME)).ok()?;
+        let start = self
+            .memory
+            .target()
+            .symbol("_ZN4node11per_process15node_start_timeE")?;
+        let start = self.memory.u64(start.address).ok()? / 1_000_000;
+        // Environment::timer_base_ was the loop's time when the environment was made. Nothing tells where it is, so it is
+        // the word that can be a time and lies nearest to where it was measured.
+        let expected = TIMER_BASE[self.column.min(3)] / 8;
+        let base = words
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| (start..=now).contains(*word))
+            .map(|(index, word)| (index.abs_diff(expected), *word))
+            .min()
+            .filter(|(distance, _)| *distance <= TIMER_BASE_REACH)
+            .map(|(_, base)| base)?;
+        Some(now - base)
+    }
+
+    /// The clocks of the process, from Node's own variables; nothing where the binary has no symbols.
+    pub fn clocks(&self) -> Clocks {
+        let word = |name: &str, offset: u64| {
+            let symbol = self.memory.target().symbol(name)?;
+            self.memory.u64(symbol.address.wrapping_add(offset)).ok()
+        };
+        let started = word(
+            "_ZN4node11performance35performance_process_start_timestampE",
+            0,
+        )
+        .map(f64::from_bits)
+        // From 2001 to 2286.
+        .filter(|at| (1e15..1e16).contains(at));
+        let start = word("_ZN4node11per_process15node_start_timeE", 0);
+        let turn = word("default_loop_struct", LOOP_TIME);
+        Clocks {
+            started: started.map(|at| at as u64),
+            last_turn: start
+                .zip(turn)
+                .and_then(|(start, turn)| turn.checked_mul(1_000_000)?.checked_sub(start))
+                // A century.
+                .filter(|nanoseconds| *nanoseconds < 3_200_000_000_000_000_000),
         }
     }
 

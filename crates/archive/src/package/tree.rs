@@ -116,7 +116,12 @@ impl<'a> Tree<'a> {
         progress: &'a dyn Fn(u64) -> bool,
     ) -> Result<Tree<'a>, PackError> {
         let mut packer = Packer::new(out, options, top, mtime, progress)?;
-        for name in ["manifest.json", "run-gdb.sh", "run-lldb.sh"] {
+        for name in [
+            "manifest.json",
+            "run-gdb.sh",
+            "run-lldb.sh",
+            "run-autopsy.sh",
+        ] {
             packer.names.free(name.into());
         }
         packer.names.free(crate::index::INDEX_NAME.to_vec());

@@ -6,6 +6,7 @@
 //! v8 inspect 0x3bb378441991                     llnode
 //! ```
 
+use super::tongues;
 use crate::error::Usage;
 
 /// One command of a line, before clap reads it.
@@ -13,8 +14,6 @@ use crate::error::Usage;
 pub struct Step {
     /// Name and arguments; the address, where one stood in front, is the first of these.
     pub words: Vec<String>,
-    /// It stood in mdb's form.
-    pub mdb: bool,
 }
 
 /// A line.
@@ -72,54 +71,24 @@ fn split_outside_quotes(text: &str, at: char) -> (&str, Option<&str>) {
 }
 
 fn parse_step(text: &str) -> Result<Step, Usage> {
-    let (address, text, mdb) = match text.split_once("::") {
+    let (address, text) = match text.split_once("::") {
+        // Colons behind anything else belong to an argument: strings --grep std::string, help ::jsstack.
         Some((address, rest))
-            if !address.contains(' ')
-                || address.trim().len() == address.len()
-                    && address.chars().all(|c| c.is_ascii_hexdigit() || c == 'x') =>
+            if address.trim().is_empty() || super::address(address.trim()).is_ok() =>
         {
-            (address.trim(), rest.trim(), true)
+            (address.trim(), rest.trim())
         }
-        _ => ("", text, false),
+        _ => ("", text),
     };
     let mut words = words(text)?;
-    // llnode's: v8 bt, v8 inspect, v8 source list, v8 findjsobjects.
-    if words.first().is_some_and(|word| word == "v8") && words.len() > 1 {
-        words.remove(0);
-        let short = match words[0].as_str() {
-            "bt" => Some("jsstack"),
-            "print" | "inspect" => Some("inspect"),
-            "source" => {
-                if words.get(1).is_some_and(|word| word == "list") {
-                    words.remove(1);
-                }
-                Some("jssource")
-            }
-            "getactivehandles" => Some("handles"),
-            "getactiverequests" => Some("requests"),
-            _ => None,
-        };
-        if let Some(short) = short {
-            words[0] = short.to_owned();
-        }
-    }
-    // llnode's findrefs has -v for its default.
-    if words.first().is_some_and(|word| word == "findrefs")
-        && words.get(1).is_some_and(|word| word == "-v")
-    {
-        words.remove(1);
-    }
-    // mdb's walkers: ADDR::walk jsprop.
-    if words.first().is_some_and(|word| word == "walk") && words.len() > 1 {
-        words.remove(0);
-    }
+    tongues::translate(&mut words);
     if words.is_empty() {
         return Err(Usage("there is no command".to_owned()));
     }
     if !address.is_empty() {
         words.insert(1, address.to_owned());
     }
-    Ok(Step { words, mdb })
+    Ok(Step { words })
 }
 
 /// Words, in which quotes hold blanks together.
@@ -161,8 +130,24 @@ mod tests {
 
     #[test]
     fn reads_three_tongues() {
-        assert_eq!(steps("jsprint 0x12 -d 3"), ["jsprint 0x12 -d 3"]);
-        assert_eq!(steps("12ab::jsprint -d 3"), ["jsprint 12ab -d 3"]);
+        for (text, expected) in [
+            ("jsprint 0x12 -d 3", "jsprint 0x12 -d 3"),
+            ("12ab::jsprint -d 3", "jsprint 12ab -d 3"),
+            ("0x12ab ::jsprint -d 3", "jsprint 0x12ab -d 3"),
+            ("v8 bt", "jsstack"),
+            ("v8 bt 5", "jsstack --frames 5"),
+            ("v8 source list -l 3", "jssource -l 3"),
+            ("v8 settings set color off", "set color off"),
+            ("v8 print 0x12", "jsprint 0x12"),
+            ("12::walk jsprop", "jsprop 12"),
+            ("walk jselement 12", "jselement 12"),
+            ("help ::jsstack", "help ::jsstack"),
+            ("::walk jsframe", "walk jsframe"),
+            ("strings --grep 'a | b'", "strings --grep a | b"),
+            ("strings --grep std::string", "strings --grep std::string"),
+        ] {
+            assert_eq!(steps(text), [expected], "{text}");
+        }
         assert_eq!(
             steps("::findjsobjects -p method | ::findjsobjects -l | ::jsprint method"),
             [
@@ -171,20 +156,17 @@ mod tests {
                 "jsprint method"
             ]
         );
-        assert_eq!(steps("v8 bt"), ["jsstack"]);
-        assert_eq!(steps("v8 source list"), ["jssource"]);
-        assert_eq!(steps("12::walk jsprop"), ["jsprop 12"]);
         assert_eq!(
             parse("::jsstack ! grep 'a | b'").unwrap().shell.as_deref(),
             Some("grep 'a | b'")
         );
-        assert_eq!(steps("strings --grep 'a | b'"), ["strings --grep a | b"]);
     }
 
     #[test]
     fn refuses_what_has_no_end() {
         assert!(parse("jsprint 'x").is_err());
         assert!(parse("jsstack |").is_err());
+        assert!(parse("| jsstack").is_err());
         assert_eq!(parse("").unwrap().steps, []);
     }
 }

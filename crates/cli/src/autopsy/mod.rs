@@ -4,26 +4,39 @@
 //! CORE ADDR -d 3` and `ADDR::jsprint -d 3` at the prompt run the same function.
 
 mod cmd;
+mod complete;
+mod execute;
+mod help;
 pub mod line;
+mod pager;
+mod paint;
 mod prompt;
 mod run;
+mod settings;
 pub mod table;
+mod tongues;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use anstream::ColorChoice;
 use anyhow::Context;
 use serde_json::Value as Json;
-use stillcore_v8::{CoreTarget, HeapGraph, Options, Stop, Tagged, V8};
+use stillcore_corefile::Process;
+use stillcore_v8::{CoreTarget, HeapGraph, Options, Stop, Tagged, V8, V8Error};
 
 use crate::args::CoreArgs;
 use crate::error::Usage;
-use crate::session::{Problems, Session};
+use crate::escape::lossy;
+use crate::session::{Problems, Session, hex as build_id};
 
 pub use run::Autopsy as AutopsyArgs;
 pub use table::JsCommand;
+
+/// Addresses that are kept for completion.
+const MAX_SEEN: usize = 2000;
 
 /// An open core with V8 in it.
 pub struct Autopsy {
@@ -37,6 +50,12 @@ pub struct Autopsy {
     pub isolate: Option<usize>,
     /// Set by Ctrl-C.
     pub stop: Arc<Stop>,
+    /// Colours of the output.
+    pub color: ColorChoice,
+    /// Objects that `findjsobjects -m` marked, for -r.
+    pub marked: RefCell<Vec<Tagged>>,
+    /// Addresses that were printed, the newest first: for completion.
+    seen: RefCell<VecDeque<u64>>,
     graphs: RefCell<HashMap<Option<usize>, Arc<HeapGraph>>>,
 }
 
@@ -80,7 +99,9 @@ impl Autopsy {
         let options = Options {
             force: args.files.force,
         };
-        let v8 = V8::open(target.clone(), &options).with_context(|| name.clone())?;
+        let v8 = V8::open(target.clone(), &options)
+            .map_err(|error| without_binary(error, target.process()))
+            .with_context(|| name.clone())?;
         for warning in &v8.warnings {
             problems.note(warning.clone());
         }
@@ -90,6 +111,9 @@ impl Autopsy {
             problems,
             isolate: None,
             stop: Arc::new(Stop::new(false)),
+            color: ColorChoice::Auto,
+            marked: RefCell::default(),
+            seen: RefCell::default(),
             graphs: RefCell::default(),
         })
     }
@@ -145,18 +169,69 @@ impl Autopsy {
         })
     }
 
+    /// The names of all classes of objects: walks the heap if nothing has yet. Empty when that was stopped.
+    pub fn classes(&self) -> Vec<String> {
+        self.graph().map_or_else(
+            |_| Vec::new(),
+            |graph| graph.classes(false).into_keys().collect(),
+        )
+    }
+
+    /// Keeps addresses for completion.
+    fn remember(&self, addresses: &[u64]) {
+        let mut seen = self.seen.borrow_mut();
+        for &address in addresses.iter().take(MAX_SEEN).rev() {
+            if seen.front() != Some(&address) {
+                seen.push_front(address);
+            }
+        }
+        seen.truncate(MAX_SEEN);
+    }
+
+    /// The addresses that were printed last.
+    fn seen(&self) -> Vec<u64> {
+        self.seen.borrow().iter().copied().collect()
+    }
+
     /// Whether Ctrl-C was pressed.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 }
 
+/// Why V8 was not found, where the node binary was not: its symbols say what is where.
+fn without_binary(error: V8Error, process: &Process) -> anyhow::Error {
+    let Some(executable) = process.executable() else {
+        return error.into();
+    };
+    if !matches!(error, V8Error::NoV8(_)) || executable.file.is_some() {
+        return error.into();
+    }
+    let path = lossy(&executable.path);
+    let id = executable.build_id.as_deref().map_or(String::new(), |id| {
+        format!(" with build-id {}", build_id(id))
+    });
+    let others: Vec<String> = executable
+        .mismatches
+        .iter()
+        .map(|other| format!("{} is another build; ", other.path.display()))
+        .collect();
+    anyhow::anyhow!(
+        "the node binary of this core is wanted, since its symbols say what is where, and it was not found: {}the core \
+         names {path}{id}. Name the binary (stillcore autopsy NODE CORE, or --exe NODE), or the folder that it lies below \
+         as in a container's root (--sysroot DIR)",
+        others.concat()
+    )
+}
+
 /// `modules --js`: the modules of JavaScript in a core, and whether something is wrong with it.
 ///
 /// # Errors
 /// The core cannot be read.
-pub fn js_modules(core: &CoreArgs) -> anyhow::Result<(Answer, bool)> {
-    let autopsy = Autopsy::open(core)?;
+pub fn js_modules(core: &CoreArgs, isolate: Option<usize>) -> anyhow::Result<(Answer, bool)> {
+    let mut autopsy = Autopsy::open(core)?;
+    autopsy.isolate = isolate;
+    autopsy.check_isolate()?;
     let mut answer = cmd::list_modules(&autopsy)?;
     answer
         .notes

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Autopsy as Session, prompt};
 use crate::args::{CoreArgs, FileArgs};
-use crate::error::{BAD, DONE, Usage};
+use crate::error::{BAD, DONE, InFile, Usage};
 use crate::output;
 
 /// The JavaScript inside a core of Node.js: a prompt, or commands with -e or from a pipe
@@ -32,7 +32,7 @@ pub struct Autopsy {
     #[arg(short, long, value_name = "CORE", value_hint = clap::ValueHint::FilePath)]
     pub core: Option<PathBuf>,
 
-    /// Run this command and end [may be repeated]
+    /// Run this command and end [may be repeated]; all are run, and the exit code is that of the first that failed
     #[arg(short, long = "eval", visible_alias = "ex", value_name = "COMMAND")]
     pub eval: Vec<String>,
 
@@ -48,7 +48,7 @@ impl Autopsy {
     /// Opens the core and runs commands; gives the exit code.
     ///
     /// # Errors
-    /// The core cannot be read; the last command's error with -e.
+    /// The core cannot be read.
     pub fn run(&self, json: bool) -> anyhow::Result<u8> {
         let (node, core) = match (&self.given[..], &self.core) {
             ([core], None) => (None, core.clone()),
@@ -61,6 +61,9 @@ impl Autopsy {
                 );
             }
         };
+        if let Some(node) = &node {
+            std::fs::File::open(node).in_file(node)?;
+        }
         let mut files = self.files.clone();
         let force = files.force;
         files.exe = node.clone().or(files.exe);
@@ -86,18 +89,12 @@ impl Autopsy {
         for warning in &session.problems.warnings {
             output::warn(warning);
         }
-        let mut code = if session.problems.bad { BAD } else { DONE };
-        if self.eval.is_empty() {
-            if !prompt::prompt(&mut session, json)? {
-                code = BAD;
-            }
-            return Ok(code);
-        }
-        for line in &self.eval {
-            if let prompt::Done::Quit = prompt::run_line(&mut session, line, json)? {
-                break;
-            }
-        }
-        Ok(code)
+        let bad = session.problems.bad;
+        let code = if self.eval.is_empty() {
+            prompt::prompt(session, json)?
+        } else {
+            prompt::lines(&mut session, self.eval.iter().cloned().map(Ok), json)?
+        };
+        Ok(if code == DONE && bad { BAD } else { code })
     }
 }

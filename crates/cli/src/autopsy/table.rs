@@ -23,7 +23,10 @@ pub struct Spec {
 
 /// All commands.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
-    cmd::TABLES.iter().flat_map(|table| table.iter())
+    cmd::GROUPS
+        .iter()
+        .flat_map(|(_, tables)| tables.iter())
+        .flat_map(|table| table.iter())
 }
 
 /// A command by its name or one of its aliases.
@@ -48,6 +51,8 @@ impl Spec {
         )
         .no_binary_name(true)
         .disable_version_flag(true)
+        // Manuals have lines of their own.
+        .term_width(0)
     }
 
     /// The same as a command of the program: the core comes first.

@@ -28,6 +28,7 @@ use crate::size::{count, size};
 ///
 /// The executable, every library in use and their debug information go with it, each under its own path, and with it
 /// run-gdb.sh and run-lldb.sh: unpacked anywhere, they open the core with these files alone, and run nothing of them.
+/// run-autopsy.sh does the same for the JavaScript of a Node core: sh run-autopsy.sh -e jsstack.
 /// Files of another build are left out and named (--force takes them); files that are gone from the disk are rebuilt
 /// from the core as far as it has them.
 ///

@@ -54,7 +54,9 @@ impl Command {
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         Command::Info(info) => show(cli, info.run()?),
-        Command::Modules(modules) if modules.js => show_js(cli, js_modules(&modules.core)?),
+        Command::Modules(modules) if modules.js => {
+            show_js(cli, js_modules(&modules.core, modules.isolate)?)
+        }
         Command::Modules(modules) => show(cli, modules.run()?),
         Command::Threads(threads) => show(cli, threads.run()?),
         Command::Bt(bt) => show(cli, bt.run()?),

@@ -31,6 +31,10 @@ pub struct Modules {
     /// The modules of JavaScript instead: CommonJS and ES modules that were loaded
     #[arg(long)]
     pub js: bool,
+
+    /// Look at one isolate alone, with --js: its number in isolates
+    #[arg(long, value_name = "N", requires = "js")]
+    pub isolate: Option<usize>,
 }
 
 /// The executable and the libraries, by address.

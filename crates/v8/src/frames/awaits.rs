@@ -196,6 +196,14 @@ impl V8 {
         chains
     }
 
+    /// The promises that are settled when this one is: those of the functions that await it, of `then`, of `Promise.all`.
+    pub fn settled_after(&self, promise: Tagged) -> Vec<Tagged> {
+        self.reactions(promise)
+            .into_iter()
+            .filter_map(|(handler, settles)| self.awaiter(handler, settles, &mut Vec::new()))
+            .collect()
+    }
+
     /// Adds the functions that wait for a promise, as V8's traces do: one chain, the first that waits.
     pub fn awaiters(&self, promise: Tagged, out: &mut Vec<Frame>) {
         let mut promise = promise;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::ArgMatches;
 use serde_json::{Value as Json, json};
-use stillcore_v8::{Kind, PrintOptions, Shared, Tagged};
+use stillcore_v8::{Isolate, Kind, PrintOptions, Shared, Tagged};
 
 use super::{addr, flag, get, given, number, optional_addr, text};
 use crate::autopsy::table::Spec;
@@ -36,8 +36,8 @@ pub const TABLE: &[Spec] = &[
         name: "jsfunction",
         aliases: &["v8function"],
         about: "A function: its name, where it is defined, what it is bound to",
-        manual: "Name, file:line:column, the addresses of its parts.",
-        args: |command| command.arg(addr()),
+        manual: "Name, file:line:column, the addresses of its parts. It is not disassembled (mdb's -d): gdb does that.",
+        args: |command| command.arg(addr()).arg(flag('d', "disassemble", "Accepted as mdb has it")),
         run: jsfunction,
     },
     Spec {
@@ -45,12 +45,13 @@ pub const TABLE: &[Spec] = &[
         aliases: &["v8-source"],
         about: "The source of a function",
         manual: "\
-With line numbers; -n sets how many lines around it, -l (llnode) from which line on.
+With line numbers; -n sets how many lines around it, -l (llnode) from which line on. Without an address the lines around the
+innermost frame of JavaScript.
 
   > jssource 0x36801bedc1a9 -n 0
   file: /app/scenario.cjs
      197 function hotLoop(callback, n) {",
-        args: |command| command.arg(addr()).arg(number('n', "lines", "LINES", "Lines around it [default: 5]")).arg(number('l', "line", "LINE", "From this line on")),
+        args: |command| command.arg(optional_addr()).arg(number('n', "lines", "LINES", "Lines around it [default: 5]")).arg(number('l', "line", "LINE", "From this line on")),
         run: jssource,
     },
     Spec {
@@ -215,10 +216,36 @@ fn jsfunction(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer>
     Ok(answer)
 }
 
+/// The function of the innermost frame of JavaScript, and the line that it is at, from 0 on.
+fn innermost(autopsy: &Autopsy) -> anyhow::Result<(Tagged, Option<usize>)> {
+    let v8 = &autopsy.v8;
+    let wanted = |isolate: &&Isolate| autopsy.isolate.is_none_or(|id| id == isolate.id);
+    for isolate in v8.isolates.iter().filter(wanted) {
+        let thread = v8
+            .threads
+            .iter()
+            .find(|thread| isolate.thread == Some(thread.tid));
+        let frames = thread.map(|thread| v8.stack(thread).frames);
+        for frame in frames.unwrap_or_default() {
+            if let (Some(shared), Some(place)) = (frame.shared, &frame.location)
+                && let Ok(about) = v8.shared(Tagged::of(shared))
+                && let Some(script) = about.script
+            {
+                let line = i64::from(place.line) - 1 - i64::from(v8.script(script)?.line_offset);
+                return Ok((Tagged::of(shared), usize::try_from(line).ok()));
+            }
+        }
+    }
+    anyhow::bail!("no thread is in JavaScript: which function? An address is wanted")
+}
+
 fn jssource(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
-    let value = given(autopsy, matches)?;
     let around = matches.get_one::<usize>("lines").copied().unwrap_or(5);
+    let (value, at) = match get(matches, "addr") {
+        Some(_) => (given(autopsy, matches)?, None),
+        None => innermost(autopsy)?,
+    };
     let (script, first, last) = match v8.kind_of(value)? {
         Kind::Script => (value.address(), 0, usize::MAX),
         kind => {
@@ -236,10 +263,12 @@ fn jssource(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
                 );
             };
             let source = v8.source(script)?;
+            let (start, end) = (source.line_of(start), source.line_of(end));
+            let (start, end) = at.map_or((start, end), |line| (line, line));
             (
                 script,
-                source.line_of(start).saturating_sub(around),
-                source.line_of(end).saturating_add(around),
+                start.saturating_sub(around),
+                end.saturating_add(around),
             )
         }
     };

@@ -1,17 +1,20 @@
 //! V8's own objects, and the layout by which all is read.
 
-use clap::ArgMatches;
-use serde_json::{Value as Json, json};
-use stillcore_v8::{Kind, PrintOptions};
+use std::fmt::Display;
 
-use super::{addr, given, optional_addr, verbose};
+use clap::{Arg, ArgMatches};
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+use stillcore_v8::{Kind, PrintOptions, Shared};
+
+use super::{addr, flag, given, verbose};
 use crate::autopsy::table::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[
     Spec {
         name: "layout",
-        aliases: &["v8-layout", "v8classes"],
+        aliases: &["v8-layout"],
         about: "Every offset in use and where it came from, and how much of the heap could be walked",
         manual: "metadata: the binary's own v8dbg_ symbols. table: that version's row. derived, searched: from other values or the memory.",
         args: |command| command,
@@ -23,21 +26,7 @@ pub const TABLE: &[Spec] = &[
         about: "The instance types by number",
         manual: "Number and name.",
         args: |command| command,
-        run: |autopsy, _| {
-            let all = autopsy.v8.types.all();
-            Ok(Answer {
-                lines: all
-                    .iter()
-                    .map(|(number, name)| format!("{number:>5} {name}"))
-                    .collect(),
-                json: Json::Object(
-                    all.into_iter()
-                        .map(|(number, name)| (name, json!(number)))
-                        .collect(),
-                ),
-                ..Answer::default()
-            })
-        },
+        run: |autopsy, _| Ok(numbered(autopsy.v8.types.all())),
     },
     Spec {
         name: "v8frametypes",
@@ -46,21 +35,8 @@ pub const TABLE: &[Spec] = &[
         manual: "Number and name.",
         args: |command| command,
         run: |autopsy, _| {
-            let all: Vec<_> = (0..64)
-                .filter_map(|number| Some((number, autopsy.v8.frame_name(number)?)))
-                .collect();
-            Ok(Answer {
-                lines: all
-                    .iter()
-                    .map(|(number, name)| format!("{number:>5} {name}"))
-                    .collect(),
-                json: Json::Object(
-                    all.into_iter()
-                        .map(|(number, name)| (name, json!(number)))
-                        .collect(),
-                ),
-                ..Answer::default()
-            })
+            let name = |number| Some((number, autopsy.v8.frame_name(number)?));
+            Ok(numbered((0..64).filter_map(name)))
         },
     },
     Spec {
@@ -75,32 +51,39 @@ pub const TABLE: &[Spec] = &[
         name: "v8array",
         aliases: &[],
         about: "The elements of a FixedArray",
-        manual: "One a line, with its index.",
-        args: |command| command.arg(addr()),
+        manual: "One a line, with its index. -i of mdb takes the words as they are; here both are printed.",
+        args: |command| {
+            command
+                .arg(addr())
+                .arg(flag('i', "immediate", "Accepted as mdb has it"))
+        },
         run: v8array,
-    },
-    Spec {
-        name: "v8internal",
-        aliases: &[],
-        about: "The words of an object, each with what it is",
-        manual: "Offset, content, and what that points to. It works for any object on the heap.",
-        args: |command| command.arg(addr()),
-        run: v8internal,
     },
     Spec {
         name: "v8context",
         aliases: &["v8scopeinfo"],
         about: "A context and its variables, or the names in a ScopeInfo",
-        manual: "Slots by their names.",
-        args: |command| command.arg(addr()),
+        manual: "Slots by their names. -d of mdb prints the ScopeInfo too; here its names are there anyway.",
+        args: |command| {
+            command
+                .arg(addr())
+                .arg(flag('d', "detail", "Accepted as mdb has it"))
+        },
         run: v8context,
     },
     Spec {
         name: "v8code",
         aliases: &[],
         about: "The code that an address lies in",
-        manual: "Its Code object, tier and range; for builtins their name. It is not disassembled.",
-        args: |command| command.arg(addr()),
+        manual: "Its Code object, tier and range; for builtins their name. It is not disassembled (mdb's -d): \
+                 gdb does that, disassemble START,END.",
+        args: |command| {
+            command.arg(addr()).arg(flag(
+                'd',
+                "disassemble",
+                "Accepted as mdb has it, says what to do instead",
+            ))
+        },
         run: v8code,
     },
     Spec {
@@ -108,7 +91,13 @@ pub const TABLE: &[Spec] = &[
         aliases: &["load"],
         about: "Does nothing: V8 is always understood (mdb's ::load v8)",
         manual: "Accepted so that a script for mdb goes on.",
-        args: |command| command.arg(optional_addr()),
+        args: |command| {
+            command.arg(
+                Arg::new("which")
+                    .value_name("VERSION")
+                    .help("Accepted as mdb has it"),
+            )
+        },
         run: |_, _| Ok(Answer::default()),
     },
     Spec {
@@ -126,6 +115,18 @@ pub const TABLE: &[Spec] = &[
         },
     },
 ];
+
+/// Numbers with their names: a row and a JSON member each.
+fn numbered<N: Display + Serialize>(all: impl IntoIterator<Item = (N, String)>) -> Answer {
+    let mut answer = Answer::default();
+    let mut json = Map::new();
+    for (number, name) in all {
+        answer.lines.push(format!("{number:>5} {name}"));
+        json.insert(name, json!(number));
+    }
+    answer.json = Json::Object(json);
+    answer
+}
 
 fn layout(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
@@ -148,9 +149,11 @@ fn layout(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
     }
     let graph = autopsy.graph()?;
     let gaps = &graph.gaps;
+    let lost = gaps.bytes + gaps.missing;
     answer.lines.push(format!(
-        "pages {}, walked {} bytes, free {}, not understood {}, not in the core {}",
+        "pages {}, {:.2} % of them walked: {} bytes, free {}, not understood {}, not in the core {}",
         v8.pages.pages().len(),
+        100.0 - 100.0 * lost as f64 / (gaps.walked + lost).max(1) as f64,
         gaps.walked,
         gaps.free,
         gaps.bytes,
@@ -213,38 +216,6 @@ fn v8array(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     Ok(answer)
 }
 
-fn v8internal(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
-    let v8 = &autopsy.v8;
-    let value = given(autopsy, matches)?;
-    let map = v8.map_of(value)?;
-    let size = v8.size_at(value.address(), &map)?;
-    let mut answer = Answer::line(
-        format!(
-            "{} at {:#x}, {size} bytes",
-            v8.types.name(map.instance_type),
-            value.address()
-        ),
-        Json::Null,
-    );
-    let mut words = Vec::new();
-    for offset in (0..size.min(1 << 16)).step_by(8) {
-        let word = v8.field(value.address(), offset as i64)?;
-        let what = if word.is_pointer() && v8.map_of(word.strong()).is_ok() {
-            v8.brief(word)
-        } else {
-            word.as_smi()
-                .filter(|_| word.0 != 0)
-                .map_or(String::new(), |smi| smi.to_string())
-        };
-        answer
-            .lines
-            .push(format!("{offset:>6} {:#018x} {what}", word.0));
-        words.push(json!({ "offset": offset, "word": hex(word.0), "value": what }));
-    }
-    answer.json = Json::Array(words);
-    Ok(answer)
-}
-
 fn v8context(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let value = given(autopsy, matches)?;
@@ -269,6 +240,26 @@ fn v8context(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> 
     })
 }
 
+/// A function that has no machine code of its own.
+fn without_machine_code(autopsy: &Autopsy, shared: &Shared) -> Answer {
+    if let Some(name) = shared.builtin.and_then(|id| autopsy.v8.builtin_name(id)) {
+        return Answer::line(format!("builtin {name}"), json!({ "builtin": name }));
+    }
+    match shared.bytecode {
+        Some(bytecode) => Answer {
+            addresses: vec![bytecode | 1],
+            ..Answer::line(
+                format!("interpreted: bytecode {:#x}", bytecode | 1),
+                json!({ "tier": "interpreted", "bytecode": hex(bytecode | 1) }),
+            )
+        },
+        None => Answer::line(
+            "not compiled yet: it was never called, or its code was thrown away",
+            json!({ "tier": null }),
+        ),
+    }
+}
+
 fn v8code(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let value = given(autopsy, matches)?;
@@ -288,6 +279,12 @@ fn v8code(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
         return Ok(Answer::line(
             format!("machine code {start:#x}-{:#x}", start + size),
             json!({ "start": hex(start), "size": size }),
+        ));
+    }
+    if v8.kind_of(value).is_ok_and(|kind| kind == Kind::JsFunction) {
+        return Ok(without_machine_code(
+            autopsy,
+            &v8.shared(v8.shared_of(value)?)?,
         ));
     }
     let Some((code, start, size)) = v8.code_at(at) else {

@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Kind, Space, quoted};
 
-use super::{addr, get, long_flag, number};
+use super::{addr, get, long_flag, number, verbose};
 use crate::autopsy::table::Spec;
 use crate::autopsy::{Answer, Autopsy, address, hex};
 use crate::error::Usage;
@@ -33,7 +33,12 @@ The page and space of V8's heap and the object that the address lies in, or the 
   > whatis 0xa91895dc4b1
   in old_space of isolate 0 (page 0xa91895c0000)
   8 bytes into 0xa91895dc4a9: PlantedChild { ... }",
-        args: |command| command.arg(addr()),
+        args: |command| {
+            command
+                .arg(addr())
+                .arg(verbose("Accepted as mdb has it: all that is known is printed"))
+                .arg(number('d', "distance", "BYTES", "Accepted as mdb has it: objects are found however far they begin before"))
+        },
         run: whatis,
     },
     Spec {

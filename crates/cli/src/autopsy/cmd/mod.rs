@@ -1,33 +1,55 @@
 //! The commands, by what they are about. Each file has its table.
 
+mod classes;
 mod functions;
+mod handles;
 mod internals;
+mod isolates;
 mod memory;
+mod modules;
 mod node;
 mod objects;
 mod print;
+mod promises;
 mod references;
 mod stack;
+mod timers;
+mod walk;
 
 use clap::{Arg, ArgAction, ArgMatches};
 use stillcore_v8::Tagged;
 
-pub use node::list_modules;
+pub use modules::list_modules;
 
 use super::Autopsy;
 use super::table::Spec;
 use crate::error::Usage;
 
-/// All tables.
-pub const TABLES: &[&[Spec]] = &[
-    stack::TABLE,
-    print::TABLE,
-    objects::TABLE,
-    references::TABLE,
-    functions::TABLE,
-    node::TABLE,
-    memory::TABLE,
-    internals::TABLE,
+/// All commands, by what they are about.
+pub const GROUPS: &[(&str, &[&[Spec]])] = &[
+    ("stacks: what runs, what hangs", &[stack::TABLE]),
+    ("values", &[print::TABLE]),
+    (
+        "objects: what leaks, who holds it",
+        &[objects::TABLE, references::TABLE],
+    ),
+    ("functions and their source", &[functions::TABLE]),
+    (
+        "Node: the process, its handles, what it waits for",
+        &[
+            node::TABLE,
+            isolates::TABLE,
+            handles::TABLE,
+            timers::TABLE,
+            promises::TABLE,
+            modules::TABLE,
+        ],
+    ),
+    ("memory", &[memory::TABLE]),
+    (
+        "V8 itself",
+        &[internals::TABLE, classes::TABLE, walk::TABLE],
+    ),
 ];
 
 /// The address that most commands take first.

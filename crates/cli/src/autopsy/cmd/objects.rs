@@ -8,6 +8,7 @@ use super::references::references_to;
 use super::{flag, get, given, is_verbose, long_flag, number, optional_addr, text, verbose};
 use crate::autopsy::table::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
+use crate::error::Usage;
 
 pub const TABLE: &[Spec] = &[
     Spec {
@@ -24,7 +25,8 @@ them (stores of ArrayBuffers and Buffers), the constructor and the first propert
    0xa91895d92d1   1235      2   59280        0  PlantedPoint: x, y
   > findjsobjects 0xa91895d92d1 | jsprint x
 
--b (the heap of brk) and -m (marks) of mdb have no meaning here; -b is accepted. -r ADDR finds references: see jsfindrefs.",
+-r ADDR finds references: see jsfindrefs. -m ADDR marks an object, and -r without an address finds references to all that
+are marked. -a, -b and -k of mdb are accepted and change nothing: all of the heap is looked at, and all kinds of properties.",
         args: |command| {
             command
                 .arg(optional_addr())
@@ -32,7 +34,10 @@ them (stores of ArrayBuffers and Buffers), the constructor and the first propert
                 .arg(text('c', "constructor", "NAME", "Objects of this constructor"))
                 .arg(flag('l', "list", "All objects of the group, not one"))
                 .arg(flag('r', "references", "What refers to the object"))
+                .arg(flag('m', "mark", "Mark the object for a later -r"))
+                .arg(flag('a', "any", "Accepted as mdb has it"))
                 .arg(flag('b', "brk", "Accepted as mdb has it; all of the heap is looked at anyway"))
+                .arg(text('k', "kind", "KIND", "Accepted as mdb has it"))
                 .arg(flag('d', "detailed", "Accepted as llnode has it; properties are always shown"))
                 .arg(verbose("How much of the heap was walked"))
                 .arg(long_flag("all", "Also what cannot be reached any more"))
@@ -53,15 +58,46 @@ Addresses, with -v a line of each. -n sets how many, --offset from where on.
         args: |command| {
             command
                 .arg(Arg::new("name").value_name("NAME").required(true).help("The class"))
-                .arg(number('n', "count", "N", "How many [default: all]"))
+                .arg(number('n', "count", "N", "How many [default: all]").visible_alias("output-limit"))
                 .arg(Arg::new("offset").long("offset").value_name("N").value_parser(clap::value_parser!(usize)).help("Leave out the first ones"))
                 .arg(verbose("What they hold"))
                 .arg(flag('d', "detail", "The same as -v"))
+                .arg(flag('F', "full-string", "Accepted as llnode has it: inspect -F prints whole strings"))
+                .arg(flag('m', "print-map", "Accepted as llnode has it: inspect -m prints the map"))
+                .arg(flag('s', "print-source", "Accepted as llnode has it: inspect -s prints a function's source"))
+                .arg(number('l', "length", "N", "Most characters and entries of each, with -v"))
                 .arg(long_flag("all", "Also what cannot be reached any more"))
         },
         run: findjsinstances,
     },
 ];
+
+/// What refers to the object, or to those that were marked.
+fn references(
+    autopsy: &Autopsy,
+    matches: &ArgMatches,
+    graph: &HeapGraph,
+) -> anyhow::Result<Answer> {
+    if get(matches, "addr").is_some() {
+        return references_to(autopsy, graph, given(autopsy, matches)?, 3, false);
+    }
+    let marked = autopsy.marked.borrow();
+    if marked.is_empty() {
+        return Err(Usage("-r needs an address, or objects that -m marked".to_owned()).into());
+    }
+    let mut all = Answer::default();
+    let mut values = Vec::new();
+    for value in marked.iter() {
+        let answer = references_to(autopsy, graph, *value, 3, false)?;
+        all.lines.push(format!("{:#x}:", value.0));
+        all.lines
+            .extend(answer.lines.iter().map(|line| format!("  {line}")));
+        all.addresses.extend(answer.addresses);
+        values.push(json!({ "object": hex(value.0), "references": answer.json }));
+    }
+    all.json = Json::Array(values);
+    Ok(all)
+}
 
 fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let reachable = !matches.get_flag("all");
@@ -70,9 +106,18 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
     } else {
         autopsy.graph()?
     };
-    if matches.get_flag("references") {
+    if matches.get_flag("mark") {
         let value = given(autopsy, matches)?;
-        return references_to(autopsy, &graph, value, 3, false);
+        autopsy.marked.borrow_mut().push(value);
+        return Ok(Answer {
+            lines: vec![format!("marked {:#x}", value.0)],
+            addresses: vec![value.0],
+            json: json!([hex(value.0)]),
+            ..Answer::default()
+        });
+    }
+    if matches.get_flag("references") {
+        return references(autopsy, matches, &graph);
     }
     let mut answer = Answer::default();
     if get(matches, "addr").is_some() {
@@ -98,6 +143,9 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
         .collect();
     if matches.get_flag("list") {
         for group in &groups {
+            if autopsy.stopped() {
+                break;
+            }
             answer.addresses.extend(
                 graph
                     .like(group.example, reachable)?
@@ -218,8 +266,8 @@ fn findjsinstances(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<An
         answer.addresses.push(value.0);
         let options = stillcore_v8::PrintOptions {
             depth: 1,
-            string: 60,
-            entries: 12,
+            string: matches.get_one::<usize>("length").copied().unwrap_or(60),
+            entries: matches.get_one::<usize>("length").copied().unwrap_or(12),
             ..Default::default()
         };
         if is_verbose(matches) || matches.get_flag("detail") {

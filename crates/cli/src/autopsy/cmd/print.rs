@@ -11,7 +11,7 @@ use crate::autopsy::{Answer, Autopsy, hex};
 pub const TABLE: &[Spec] = &[
     Spec {
         name: "jsprint",
-        aliases: &["v8-print", "v8print"],
+        aliases: &["v8-print"],
         about: "A value as a developer writes it",
         manual: "\
 Objects are opened to a depth (-d), strings and arrays cut at a length (-l); what is not opened shows its address for the
@@ -30,7 +30,8 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
                 .arg(number('d', "depth", "N", "Levels to open [default: 2]"))
                 .arg(flag('a', "addresses", "Addresses of all values"))
                 .arg(flag('b', "base", "The address of the object before each line"))
-                .arg(number('l', "length", "N", "Most characters of a string and entries of an array [default: 200 and 100]"))
+                .arg(number('l', "length", "N", "Most characters of a string and entries of an array [default: 200 and 100]").visible_short_alias('N'))
+                .arg(verbose("Accepted as mdb has it"))
                 .arg(flag('H', "hidden", "Properties that are not enumerable, and V8's own private ones"))
         },
         run: |autopsy, matches| print(autopsy, matches, false),
@@ -81,7 +82,13 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
         aliases: &[],
         about: "Where a Buffer's bytes are, and the bytes",
         manual: "The address of the memory, the length, and the first bytes (-l) as a dump.",
-        args: |command| command.arg(addr()).arg(number('l', "length", "N", "Bytes to dump [default: 256]")),
+        args: |command| {
+            command
+                .arg(addr())
+                .arg(number('l', "length", "N", "Bytes to dump [default: 256]"))
+                .arg(flag('a', "all", "Accepted as mdb has it"))
+                .arg(flag('f', "unchecked", "Accepted as mdb has it: what is no Buffer is refused by its type"))
+        },
         run: nodebuffer,
     },
     Spec {
@@ -89,7 +96,13 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
         aliases: &[],
         about: "A string whole, and of what shape it is",
         manual: "-v tells the shape: sequential, cons, sliced, thin, external; one or two bytes a character.",
-        args: |command| command.arg(addr()).arg(verbose("The shape")),
+        args: |command| {
+            command
+                .arg(addr())
+                .arg(verbose("The shape"))
+                .arg(number('N', "length", "N", "Most characters"))
+                .arg(flag('r', "raw", "Accepted as mdb has it"))
+        },
         run: v8str,
     },
 ];
@@ -352,7 +365,8 @@ fn nodebuffer(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer>
 fn v8str(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let value = given(autopsy, matches)?;
-    let text = v8.text(value, 64 << 20)?;
+    let limit = matches.get_one::<usize>("length").copied();
+    let text = v8.text(value, limit.unwrap_or(64 << 20))?;
     let shape = v8.string_shape(v8.map_of(value)?.instance_type);
     let mut answer = Answer {
         json: json!({ "text": text.text, "length": text.length, "shape": shape }),

@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{HeapGraph, Kind, Reference, Tagged, V8};
 
-use super::{flag, get, given, number, optional_addr, text};
+use super::{flag, get, given, number, optional_addr, text, verbose};
 use crate::autopsy::table::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 use crate::error::Usage;
@@ -34,6 +34,7 @@ references are marked. -r prints a path from a root instead.
                 .arg(Arg::new("value").long("value").value_name("ADDR").help("Objects that refer to this: the same as the address alone"))
                 .arg(number('l', "maxdepth", "N", "How many of V8's own objects to look through [default: 3]"))
                 .arg(flag('d', "debug", "V8's own objects too"))
+                .arg(verbose("Accepted as mdb and llnode have it: what refers is always described"))
                 .arg(flag('r', "recursive", "A path from a root"))
         },
         run: jsfindrefs,
@@ -124,6 +125,9 @@ fn collect(
         for (target, list) in references {
             let path = level.get(&target).cloned().unwrap_or_default();
             for reference in list {
+                if autopsy.stopped() {
+                    anyhow::bail!("stopped");
+                }
                 let Some(object) = graph.object(reference.from) else {
                     continue;
                 };

@@ -1,6 +1,6 @@
 //! Stacks.
 
-use clap::ArgMatches;
+use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Frame, FrameKind, FrameValue, Stack, Tagged, V8};
 
@@ -35,6 +35,7 @@ values that the compiler has dropped are said to be, and objects that it never m
                 .arg(flag('a', "all", "Node's and V8's own frames too, and addresses"))
                 .arg(verbose("this, arguments and source"))
                 .arg(number('n', "lines", "LINES", "Lines of source around the place, with -v [default: 2]"))
+                .arg(Arg::new("frames").long("frames").value_name("N").value_parser(clap::value_parser!(usize)).help("Only the innermost N frames"))
                 .arg(text('t', "thread", "TID|all", "Another thread, or all of them; otherwise those in JavaScript"))
                 .arg(text('f', "function", "NAME", "Only frames of functions of this name"))
                 .arg(text('p', "property", "NAME", "Only this of each frame: file, posn, this, arg1, ..."))
@@ -125,6 +126,12 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             }
         };
         let is_js = stack.isolate.is_some();
+        let limit = matches
+            .get_one::<usize>("frames")
+            .copied()
+            .unwrap_or(usize::MAX);
+        let mut stack = stack;
+        stack.frames.truncate(limit);
         for (index, frame) in stack.frames.iter().enumerate() {
             if let Some(name) = get(matches, "function")
                 && frame.name != name

@@ -1,0 +1,2 @@
+'use strict';
+exports.one = require('./one.cjs');

@@ -1,0 +1,3 @@
+import './circle-b.mjs';
+await new Promise(() => {});
+export const never = 1;
