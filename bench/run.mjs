@@ -7,6 +7,7 @@
 //   load       requests per second and p99 of example/server.js while captures run; also with one CPU
 //   memory     extra peak RSS of the service
 //   cli        the command: info of a 10 GB sparse core, bt beside gdb, archive beside savedump's way, answers from an archive
+//   autopsy    the JavaScript in a core: jsstack of 2 GB, findjsobjects over 4 million objects, jsprint, beside llnode
 //   spawn      child_process.spawnSync before and after a capture
 //
 // Without a section: all of them, about 20 minutes on 2 CPUs, with 12 GB of memory and 12 GB of room
@@ -22,6 +23,7 @@ import { fileURLToPath } from 'node:url'
 
 import { table } from './measure.mjs'
 import { buildNative } from './native.mjs'
+import { autopsy } from './sections/autopsy.mjs'
 import { cli } from './sections/cli.mjs'
 import { collect } from './sections/collect.mjs'
 import { direct } from './sections/direct.mjs'
@@ -31,7 +33,7 @@ import { pause } from './sections/pause.mjs'
 import { snapshot } from './sections/snapshot.mjs'
 import { spawn } from './sections/spawn.mjs'
 
-const SECTIONS = { pause, snapshot, collect, direct, load, memory, spawn, cli }
+const SECTIONS = { pause, snapshot, collect, direct, load, memory, spawn, cli, autopsy }
 
 const args = process.argv.slice(2)
 const quick = args.includes('--quick')

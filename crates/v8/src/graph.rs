@@ -1,37 +1,56 @@
 //! The graph of all objects: which there are, which can be reached, who refers to whom.
 //!
-//! The pages are walked in parallel, and their bytes are kept while the graph is. Which objects can be reached is told
-//! conservatively: every word of native memory, of stacks and of registers that is a pointer to the start of an object
-//! counts as a root. What is only held weakly (weak pointers, keys of ephemerons) is not reached by that.
+//! The pages are walked in parallel. Of each is kept where its objects begin, one bit for 8 bytes; their bytes only while
+//! there is room (a small heap is read once), else they are read again when they are needed. So a heap of a gigabyte takes
+//! some 30 MB here, and [`KEPT`] at most for pages.
 
+mod census;
 mod groups;
 mod page;
+mod path;
 mod reach;
+mod reader;
 mod references;
 mod roots;
+mod units;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Result, V8Error};
-use crate::fast::AddressMap;
-use crate::pages::{UNIT, UNIT_SHIFT};
+use crate::labs::FreeAreas;
+use crate::pages::{Page, Space};
+use crate::parallel::parallel;
 use crate::tagged::Tagged;
 use crate::v8::{MapInfo, V8};
-use crate::walk::{Gaps, MapCache};
+use crate::walk::{Gaps, MapCache, WalkBuffer};
 
+use census::Census;
 pub use groups::Group;
-use page::Loaded;
+use page::Walked;
+pub use path::Path;
+use reader::Reader;
 pub use references::Reference;
+pub use roots::{RootKind, Roots};
+use units::Units;
+
+/// Bytes of pages that are kept in memory.
+const KEPT: i64 = 48 << 20;
 
 /// The objects of an isolate, or of all of them.
 pub struct HeapGraph {
     v8: Arc<V8>,
-    pages: Vec<Loaded>,
-    units: AddressMap<u32>,
+    isolate: Option<usize>,
+    pages: Vec<Walked>,
+    units: Units,
     /// What could not be walked.
     pub gaps: Gaps,
-    marked: AtomicBool,
+    all: Census,
+    /// What could be reached, once it was marked.
+    reached: Mutex<Option<Census>>,
+    roots: Mutex<Option<Arc<Roots>>>,
+    /// V8's number for the type of its notes on where objects are made.
+    allocation_site: Option<u16>,
 }
 
 /// An object of the graph.
@@ -52,95 +71,121 @@ impl Object {
     }
 }
 
+/// What one space of one heap has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpaceUse {
+    /// Its pages.
+    pub pages: u64,
+    /// Their bytes, headers and free areas included.
+    pub bytes: u64,
+    /// Bytes of objects.
+    pub objects: u64,
+    /// Bytes of objects that can be reached.
+    pub reachable: u64,
+}
+
+/// Stores of ArrayBuffers, or texts of external strings: what belongs to objects and lies outside of the heap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Outside {
+    fn of(ranges: &[(u64, u64)]) -> Outside {
+        Outside {
+            count: ranges.len() as u64,
+            bytes: ranges.iter().map(|(_, bytes)| bytes).sum(),
+        }
+    }
+}
+
 /// A stop from outside: Ctrl-C.
 pub type Stop = AtomicBool;
 
+fn stopped(stop: &Stop) -> Result<()> {
+    if stop.load(Ordering::Relaxed) {
+        return Err(V8Error::Other("stopped".to_owned()));
+    }
+    Ok(())
+}
+
+/// A page, what could not be walked in it, and the count of its objects apart where there is such a gap: the page may be
+/// walked again.
+type WalkedPage = (Walked, Gaps, Option<Census>);
+
+/// What one thread brings back from walking.
+#[derive(Default)]
+struct Walk {
+    pages: Vec<WalkedPage>,
+    census: Census,
+    maps: MapCache,
+    buffer: WalkBuffer,
+}
+
 impl HeapGraph {
-    /// Walks the pages of an isolate and the shared ones, or of all isolates. Uses two threads or as many as there are
-    /// processors.
+    /// Walks the pages of an isolate and the shared ones, or of all isolates.
     ///
     /// # Errors
     /// When it was stopped.
     pub fn build(v8: &Arc<V8>, isolate: Option<usize>, stop: &Stop) -> Result<HeapGraph> {
+        let room = AtomicI64::new(KEPT);
         let mut free = v8.free_areas();
-        v8.search_free_areas(&mut free);
-        let pages = v8.pages_of(isolate);
-        let next = AtomicUsize::new(0);
-        let done: Mutex<(Vec<Loaded>, Gaps)> = Mutex::default();
-        let workers = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .clamp(1, 16);
-        std::thread::scope(|scope| {
-            for _ in 0..workers.min(pages.len().max(1)) {
-                scope.spawn(|| {
-                    let mut maps = MapCache::default();
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(page) = pages.get(index) else { break };
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let mut starts = vec![
-                            0_u64;
-                            ((page.area_end - page.area_start) / 8)
-                                .div_ceil(64)
-                                .min(1 << 30) as usize
-                        ];
-                        if page.large {
-                            starts.truncate(1);
-                        }
-                        let (bytes, gaps) = v8.walk_page_with(page, &free, &mut maps, |found| {
-                            let index = ((found.address - page.area_start) >> 3) as usize;
-                            if let Some(word) = starts.get_mut(index / 64) {
-                                *word |= 1 << (index % 64);
-                            }
-                        });
-                        let marks = starts.iter().map(|_| AtomicU64::new(0)).collect();
-                        if let Ok(mut done) = done.lock() {
-                            done.0.push(Loaded {
-                                page: (*page).clone(),
-                                bytes,
-                                starts,
-                                marks,
-                            });
-                            done.1.add(gaps);
-                        }
-                    }
-                });
-            }
-        });
-        if stop.load(Ordering::Relaxed) {
-            return Err(V8Error::Other("stopped".to_owned()));
+        let (mut walked, mut census) = walk(v8, &v8.pages_of(isolate), &free, &room, stop)?;
+        // A gap may be an area free for allocation of which nothing was known yet.
+        let tops: Vec<u64> = walked
+            .iter()
+            .flat_map(|(_, gaps, _)| gaps.first.iter().map(|(at, _)| *at))
+            .collect();
+        if !tops.is_empty() && v8.search_free_areas(&tops, &mut free, stop) {
+            let again: Vec<Page> = walked
+                .iter()
+                .filter(|(_, gaps, _)| gaps.bytes > 0)
+                .map(|(walked, _, _)| walked.page.clone())
+                .collect();
+            walked.retain(|(_, gaps, _)| gaps.bytes == 0);
+            let (more, counted) = walk(v8, &again.iter().collect::<Vec<_>>(), &free, &room, stop)?;
+            walked.extend(more);
+            census.merge(counted);
         }
-        let (mut pages, gaps) = done.into_inner().unwrap_or_default();
-        pages.sort_by_key(|page| page.page.base);
-        let mut units = AddressMap::default();
-        for (index, loaded) in pages.iter().enumerate() {
-            let count = (loaded.bytes.len() as u64 + 0x4000).div_ceil(UNIT);
-            // Only the first unit of a large page has the start of an object.
-            for unit in 0..if loaded.page.large {
+        for (_, _, of_page) in &mut walked {
+            if let Some(of_page) = of_page.take() {
+                census.merge(of_page);
+            }
+        }
+        walked.sort_by_key(|(page, _, _)| page.page.base);
+        let mut gaps = Gaps::default();
+        let mut pages = Vec::with_capacity(walked.len());
+        for (page, of_page, _) in walked {
+            gaps.add(of_page);
+            pages.push(page);
+        }
+        // Only the first unit of a large page has the start of an object.
+        let units = Units::new(pages.iter().map(|walked: &Walked| {
+            let bytes = if walked.page.large {
                 1
             } else {
-                count.min(1 << 16)
-            } {
-                units
-                    .entry((loaded.page.base >> UNIT_SHIFT) + unit)
-                    .or_insert(index as u32);
-            }
-        }
+                walked.page.area_start - walked.page.base + walked.held
+            };
+            (walked.page.base, bytes)
+        }));
         Ok(HeapGraph {
             v8: v8.clone(),
+            isolate,
             pages,
             units,
             gaps,
-            marked: AtomicBool::new(false),
+            all: census,
+            reached: Mutex::new(None),
+            roots: Mutex::new(None),
+            allocation_site: v8.types.number("ALLOCATION_SITE"),
         })
     }
 
-    fn loaded(&self, address: u64) -> Option<&Loaded> {
-        self.units
-            .get(&(address >> UNIT_SHIFT))
-            .map(|index| &self.pages[*index as usize])
+    fn loaded(&self, address: u64) -> Option<&Walked> {
+        self.units.page(address).map(|index| &self.pages[index])
     }
 
     /// Whether an object begins at an address.
@@ -153,67 +198,165 @@ impl HeapGraph {
     pub fn object_around(&self, address: u64) -> Option<Object> {
         let index = self.v8.pages.index_of(address)?;
         let base = self.v8.pages.pages()[index].base;
-        let loaded = self.loaded(base)?;
+        let index = self.units.page(base)?;
+        let page = &self.pages[index];
         let mut at = address & !7;
-        while at >= loaded.page.area_start {
-            if loaded.is_start(at) {
-                let object = self.object_in(loaded, at)?;
+        if page.page.large {
+            at = page.page.area_start;
+        }
+        while at >= page.page.area_start {
+            if page.is_start(at) {
+                let object = self.object_in(index, at)?;
                 return (address < at + object.size).then_some(object);
-            }
-            if loaded.page.large {
-                at = loaded.page.area_start;
-                if !loaded.is_start(at) {
-                    return None;
-                }
-                continue;
             }
             at -= 8;
         }
         None
     }
 
-    fn object_in(&self, loaded: &Loaded, at: u64) -> Option<Object> {
-        let map = self.v8.map(Tagged(loaded.word(at)?))?;
-        let size = crate::walk::size_of(&self.v8, &map, |offset| {
-            loaded
-                .word(at + offset)
-                .ok_or(V8Error::Missing { address: at })
-        })?;
-        Some(Object {
-            address: at,
-            map,
-            size,
-        })
+    fn object_in(&self, index: usize, at: u64) -> Option<Object> {
+        let mut reader = Reader::new(self);
+        reader.open(index, 1);
+        reader.object(at)
     }
 
     /// The object that begins at an address.
     pub fn object(&self, address: u64) -> Option<Object> {
-        let loaded = self.loaded(address)?;
-        loaded
+        let index = self.units.page(address)?;
+        self.pages[index]
             .is_start(address)
-            .then(|| self.object_in(loaded, address))
+            .then(|| self.object_in(index, address))
             .flatten()
     }
 
     /// Calls `visit` with every object, in the order of addresses; only with those that can be reached, if so wanted.
     pub fn each(&self, reachable: bool, mut visit: impl FnMut(&Object)) {
-        for loaded in &self.pages {
-            for (index, starts) in loaded.starts.iter().enumerate() {
-                let marks = if reachable {
-                    loaded.marks[index].load(Ordering::Relaxed)
-                } else {
-                    u64::MAX
-                };
-                let mut bits = starts & marks;
-                while bits != 0 {
-                    let bit = u64::from(bits.trailing_zeros());
-                    bits &= bits - 1;
-                    let at = loaded.page.area_start + 8 * (64 * index as u64 + bit);
-                    if let Some(object) = self.object_in(loaded, at) {
-                        visit(&object);
-                    }
+        let mut reader = Reader::new(self);
+        for index in 0..self.pages.len() {
+            let walked = reader.open(index, u32::MAX);
+            walked.each_start(reachable, |at| {
+                if let Some(object) = reader.object(at) {
+                    visit(&object);
                 }
-            }
+            });
         }
     }
+
+    /// The heaps' spaces: by heap (0 for what all isolates share) and space. What is reachable is told after
+    /// [`HeapGraph::mark`].
+    pub fn spaces(&self) -> std::collections::BTreeMap<(u64, Space), SpaceUse> {
+        let mut spaces = std::collections::BTreeMap::new();
+        for walked in &self.pages {
+            let page = &walked.page;
+            let space: &mut SpaceUse = spaces.entry((page.heap, page.space)).or_default();
+            space.pages += 1;
+            space.bytes += page.size;
+            space.objects += walked.used;
+            space.reachable += if page.heap == 0 {
+                walked.used
+            } else {
+                walked.reached.load(Ordering::Relaxed)
+            };
+        }
+        spaces
+    }
+
+    fn with_census<T>(&self, reachable: bool, take: impl FnOnce(&Census) -> T) -> T {
+        if reachable
+            && let Some(census) = &*self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            return take(census);
+        }
+        take(&self.all)
+    }
+
+    /// Stores of ArrayBuffers.
+    pub fn stores(&self, reachable: bool) -> Outside {
+        self.with_census(reachable, |census| Outside::of(&census.stores))
+    }
+
+    /// Where the stores of all ArrayBuffers are: address and bytes.
+    pub fn store_ranges(&self) -> &[(u64, u64)] {
+        &self.all.stores
+    }
+
+    /// Where the texts of all external strings are: address and bytes.
+    pub fn text_ranges(&self) -> &[(u64, u64)] {
+        &self.all.texts
+    }
+
+    /// Texts of strings that are outside of the heap.
+    pub fn texts(&self, reachable: bool) -> Outside {
+        self.with_census(reachable, |census| Outside::of(&census.texts))
+    }
+}
+
+/// Walks pages; gives them, and the count of the objects of those without a gap.
+fn walk(
+    v8: &V8,
+    pages: &[&Page],
+    free: &FreeAreas,
+    room: &AtomicI64,
+    stop: &Stop,
+) -> Result<(Vec<WalkedPage>, Census)> {
+    let states = parallel(
+        pages.len(),
+        stop,
+        Walk::default,
+        |walk: &mut Walk, index| {
+            let page = pages[index];
+            // What the core does not hold is not made room for.
+            let words = if page.large {
+                1
+            } else {
+                ((page.area_end - page.area_start) / 8)
+                    .div_ceil(64)
+                    .min(1 << 16) as usize
+            };
+            let mut starts = vec![0_u64; words];
+            let mut used = 0;
+            let mut census = Census::default();
+            let gaps = v8.walk_page_with(page, free, &mut walk.maps, &mut walk.buffer, |found| {
+                let index = (found.address - page.area_start) >> 3;
+                if let Some(word) = starts.get_mut((index / 64) as usize) {
+                    *word |= 1 << (index % 64);
+                }
+                if found.map.kind != crate::types::Kind::Free {
+                    used += found.size;
+                }
+                let object = Object {
+                    address: found.address,
+                    map: *found.map,
+                    size: found.size,
+                };
+                census.count(v8, &object, found.bytes);
+            });
+            let bytes = walk.buffer.bytes();
+            let held = if page.large {
+                page.area_end - page.area_start - gaps.missing
+            } else {
+                bytes.len() as u64
+            };
+            let mut done = Walked::new(page.clone(), held, starts, used);
+            let len = bytes.len() as i64;
+            if !page.large && len > 0 && room.fetch_sub(len, Ordering::Relaxed) >= len {
+                done.bytes = Some(bytes.into());
+            }
+            let apart = if gaps.bytes == 0 {
+                walk.census.merge(census);
+                None
+            } else {
+                Some(census)
+            };
+            walk.pages.push((done, gaps, apart));
+        },
+    );
+    stopped(stop)?;
+    let mut all = Vec::with_capacity(pages.len());
+    let mut census = Census::default();
+    for state in states {
+        all.extend(state.pages);
+        census.merge(state.census);
+    }
+    Ok((all, census))
 }

@@ -128,22 +128,29 @@ pub fn find(memory: &Memory, column: usize) -> Vec<Page> {
     pages
 }
 
-fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
-    let mut words = [0_u64; 11];
-    for (index, word) in words.iter_mut().enumerate().take(2) {
-        *word = memory.u64(base + 8 * index as u64).ok()?;
+/// The words at an address. Not by way of the cache of blocks: this asks once for each 256 KiB of the process.
+fn words<const N: usize>(memory: &Memory, at: u64) -> Option<[u64; N]> {
+    let mut bytes = [0; 88];
+    let bytes = bytes.get_mut(..8 * N)?;
+    memory.target().read(at, bytes).ok()?;
+    let mut words = [0; N];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     }
+    Some(words)
+}
+
+fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
+    let first: [u64; 2] = words(memory, base)?;
     let far = column >= 2;
     // Cheap refusals first: this runs on every 256 KiB of the process.
     let metadata = match column {
         0 => base,
-        1 if words[1] == base => base,
-        2.. if words[1] & 7 == 0 && words[1] > 0x1000 && words[0] < 1 << 32 => words[1],
+        1 if first[1] == base => base,
+        2.. if first[1] & 7 == 0 && first[1] > 0x1000 && first[0] < 1 << 32 => first[1],
         _ => return None,
     };
-    for (index, word) in words.iter_mut().enumerate() {
-        *word = memory.u64(metadata.checked_add(8 * index as u64)?).ok()?;
-    }
+    let words: [u64; 11] = words(memory, metadata)?;
     let header = match column {
         0 => Header {
             flags: words[1],
@@ -166,7 +173,7 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
             read_only_bit: 6,
         },
         _ => Header {
-            flags: memory.u64(base).ok()?,
+            flags: first[0],
             size: words[6],
             heap: words[8],
             area_start: words[9],

@@ -1,18 +1,22 @@
 //! Walking the heap: from each object to the next, page by page.
 //!
-//! The size of an object tells where the next begins. Areas that were being filled when the process died (linear
-//! allocation areas) have no objects between their top and their limit; those are found in the isolate and skipped. Where
+//! The size of an object tells where the next begins. Areas that were being filled when the process died (`labs.rs`) have
+//! no objects between their top and their limit, and are skipped. Where
 //! a word is no map all the same, the walk steps on until three objects in a row make sense, and counts the gap.
-
-use std::collections::HashMap;
 
 use crate::constants::NO;
 use crate::error::{Result, V8Error};
 use crate::fast::AddressMap;
-use crate::pages::{Page, Space};
+use crate::labs::FreeAreas;
+use crate::pages::{Page, Space, UNIT};
 use crate::tagged::Tagged;
 use crate::types::Sizing;
 use crate::v8::{MapInfo, V8};
+
+/// Most maps that a cache remembers.
+const MAX_MAPS: usize = 1 << 18;
+/// How much of a large page is read to see what its object is.
+const LARGE_HEAD: u64 = 4096;
 
 const fn round8(size: u64) -> u64 {
     (size + 7) & !7
@@ -138,98 +142,43 @@ pub struct MapCache {
     maps: AddressMap<Option<MapInfo>>,
 }
 
+impl MapCache {
+    /// The map that a word points to, if it points to one.
+    pub fn get(&mut self, v8: &V8, word: u64) -> Option<MapInfo> {
+        if word & 3 != 1 {
+            return None;
+        }
+        if self.last.0 == word {
+            return self.last.1;
+        }
+        // What is no map is only met in gaps and in damaged cores, where it could be anything.
+        if self.maps.len() > MAX_MAPS {
+            self.maps.clear();
+        }
+        let map = *self
+            .maps
+            .entry(word)
+            .or_insert_with(|| v8.map(Tagged(word)));
+        self.last = (word, map);
+        map
+    }
+}
+
+/// The bytes of one page, reused for the next.
+#[derive(Debug, Default)]
+pub struct WalkBuffer {
+    bytes: Vec<u8>,
+    held: usize,
+}
+
+impl WalkBuffer {
+    /// Those of the page that was walked last.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.held]
+    }
+}
+
 impl V8 {
-    /// Areas free for allocation: from where to where no objects are. From the isolates' own fields, checked to be in one
-    /// page (`IsolateData::new_allocation_info_`, `old_allocation_info_`: start, top, limit).
-    pub fn free_areas(&self) -> HashMap<u64, u64> {
-        let mut areas = HashMap::new();
-        for isolate in &self.isolates {
-            for field in [self.c.new_lab, self.c.old_lab] {
-                if field != NO
-                    && let Ok(start) = self.memory.u64(self.at(isolate.address, field))
-                    && let Ok(top) = self.memory.u64(self.at(isolate.address, field + 8))
-                    && let Ok(limit) = self.memory.u64(self.at(isolate.address, field + 16))
-                {
-                    self.learn_area(&mut areas, start, top, limit);
-                }
-            }
-        }
-        areas
-    }
-
-    pub(crate) fn learn_area(
-        &self,
-        areas: &mut HashMap<u64, u64>,
-        start: u64,
-        top: u64,
-        limit: u64,
-    ) {
-        if start <= top
-            && top < limit
-            && (start | top | limit) & 7 == 0
-            && let Some(page) = self.pages.page_of(start)
-            && limit <= page.area_end
-            && !page.large
-        {
-            areas.entry(top).or_insert(limit);
-        }
-    }
-
-    /// Three words start ≤ top ≤ limit in native memory that lie in one page: areas of other allocators (trusted and
-    /// code space, background threads). Stacks are left out, and longer rising runs, which are registries of code.
-    pub fn search_free_areas(&self, areas: &mut HashMap<u64, u64>) {
-        let stacks: Vec<_> = self.threads.iter().map(|thread| thread.sp).collect();
-        let mut buf = vec![0_u8; 1 << 20];
-        for region in self.memory.target().regions() {
-            let stack = stacks.iter().any(|sp| region.range.contains(sp));
-            if !region.writable || region.executable || stack || region.held == 0 {
-                continue;
-            }
-            let mut at = region.range.start;
-            while at < region.range.end {
-                if self.pages.page_of(at + 0x4000).is_some()
-                    && at.is_multiple_of(crate::pages::UNIT)
-                {
-                    at += crate::pages::UNIT;
-                    continue;
-                }
-                let len = (region.range.end - at)
-                    .min(buf.len() as u64)
-                    .min(crate::pages::UNIT - at % crate::pages::UNIT)
-                    as usize;
-                if self.memory.target().read(at, &mut buf[..len]).is_ok() {
-                    let mut before = 0;
-                    let words: Vec<u64> = buf[..len]
-                        .chunks_exact(8)
-                        .map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()))
-                        .collect();
-                    for window in words.windows(4) {
-                        let [start, top, limit, after] = *window else {
-                            continue;
-                        };
-                        if start & 7 == 0
-                            && start != 0
-                            && start <= top
-                            && top < limit
-                            && limit - start <= crate::pages::UNIT
-                            && !(before != 0
-                                && before <= start
-                                && start - before < crate::pages::UNIT
-                                && before & 7 == 0)
-                            && !(after > limit
-                                && after - limit < crate::pages::UNIT
-                                && after & 7 == 0)
-                        {
-                            self.learn_area(areas, start, top, limit);
-                        }
-                        before = start;
-                    }
-                }
-                at += len as u64;
-            }
-        }
-    }
-
     /// The pages of an isolate's view: its own and the read-only ones; all of them without one. Stale copies are left out.
     pub fn pages_of(&self, isolate: Option<usize>) -> Vec<&Page> {
         let heap = isolate
@@ -244,47 +193,45 @@ impl V8 {
     }
 
     /// Calls `visit` with each object of a page.
-    pub fn walk_page(
-        &self,
-        page: &Page,
-        free: &HashMap<u64, u64>,
-        visit: impl FnMut(Found<'_>),
-    ) -> Gaps {
-        self.walk_page_with(page, free, &mut MapCache::default(), visit)
-            .1
+    pub fn walk_page(&self, page: &Page, free: &FreeAreas, visit: impl FnMut(Found<'_>)) -> Gaps {
+        self.walk_page_with(
+            page,
+            free,
+            &mut MapCache::default(),
+            &mut WalkBuffer::default(),
+            visit,
+        )
     }
 
-    /// The same with a cache that serves for many pages; gives the bytes of the area too.
+    /// The same with a cache and a buffer that serve for many pages; the buffer has the bytes of the area afterwards, as
+    /// far as the core holds them (of a large page only the first).
     pub fn walk_page_with(
         &self,
         page: &Page,
-        free: &HashMap<u64, u64>,
+        free: &FreeAreas,
         maps: &mut MapCache,
+        buffer: &mut WalkBuffer,
         visit: impl FnMut(Found<'_>),
-    ) -> (Vec<u8>, Gaps) {
-        let mut bytes = Vec::new();
-        let gaps = self.walk_into(page, free, maps, visit, &mut bytes);
-        (bytes, gaps)
-    }
-
-    fn walk_into(
-        &self,
-        page: &Page,
-        free: &HashMap<u64, u64>,
-        maps: &mut MapCache,
-        mut visit: impl FnMut(Found<'_>),
-        bytes: &mut Vec<u8>,
     ) -> Gaps {
-        let mut gaps = Gaps::default();
         let area = page.area_end - page.area_start;
-        // What the core does not hold is not made room for.
-        let held_at_all = self.memory.u64(page.area_end - 8).is_ok() || page.heap == 0;
-        if area > 1 << 36 || !held_at_all && area > 1 << 28 {
-            gaps.missing = area;
-            return gaps;
+        buffer.held = 0;
+        // Only pages of one object are larger than a unit, and what the core does not hold is no object.
+        if !page.large && area > UNIT || page.large && self.memory.u64(page.area_end - 8).is_err() {
+            return Gaps {
+                missing: area,
+                ..Gaps::default()
+            };
         }
-        let mut held = area as usize;
-        bytes.resize(held, 0);
+        let wanted = if page.large {
+            area.min(LARGE_HEAD)
+        } else {
+            area
+        } as usize;
+        if buffer.bytes.len() < wanted {
+            buffer.bytes.resize(wanted, 0);
+        }
+        let bytes = &mut buffer.bytes[..wanted];
+        let mut held = wanted;
         if self.memory.target().read(page.area_start, bytes).is_err() {
             // Pages of 26's read-only space are partly unmapped: what there is up to the first hole.
             held = 0;
@@ -296,54 +243,88 @@ impl V8 {
                 }
                 held = until;
             }
-            if held == 0 {
-                gaps.missing = area;
-                bytes.clear();
-                return gaps;
-            }
-            bytes.truncate(held);
         }
+        buffer.held = held;
+        if held == 0 {
+            return Gaps {
+                missing: area,
+                ..Gaps::default()
+            };
+        }
+        let mut gaps = if page.large {
+            self.walk_large(page, &buffer.bytes[..held], maps, visit)
+        } else {
+            self.walk_bytes(page, &buffer.bytes[..held], free, maps, visit)
+        };
+        if (held as u64) < area && page.heap != 0 && !page.large {
+            gaps.missing += area - held as u64;
+        }
+        gaps
+    }
+
+    /// The one object of a large page.
+    fn walk_large(
+        &self,
+        page: &Page,
+        bytes: &[u8],
+        maps: &mut MapCache,
+        mut visit: impl FnMut(Found<'_>),
+    ) -> Gaps {
+        let area = page.area_end - page.area_start;
+        let word = |offset: u64| word_of(bytes, offset, page.area_start);
+        let object = word(0)
+            .ok()
+            .and_then(|map| maps.get(self, map))
+            .and_then(|map| Some((map, size_of(self, &map, word)?)));
+        let mut gaps = Gaps {
+            walked: area,
+            ..Gaps::default()
+        };
+        match object {
+            Some((map, size)) => visit(Found {
+                address: page.area_start,
+                map: &map,
+                size,
+                bytes,
+            }),
+            None => {
+                gaps.bytes = area;
+                gaps.first.push((page.area_start, area));
+            }
+        }
+        gaps
+    }
+
+    fn walk_bytes(
+        &self,
+        page: &Page,
+        bytes: &[u8],
+        free: &FreeAreas,
+        maps: &mut MapCache,
+        mut visit: impl FnMut(Found<'_>),
+    ) -> Gaps {
+        let mut gaps = Gaps::default();
         let base = page.area_start;
-        let bytes: &[u8] = bytes;
-        let word_at = |at: u64| -> Result<u64> {
-            let offset = at.wrapping_sub(base) as usize;
-            bytes
-                .get(offset..offset.wrapping_add(8))
-                .and_then(|word| word.try_into().ok())
-                .map(u64::from_le_bytes)
-                .ok_or(V8Error::Missing { address: at })
-        };
-        let mut lookup = |word: u64| -> Option<MapInfo> {
-            if word & 3 != 1 {
-                return None;
-            }
-            if maps.last.0 == word {
-                return maps.last.1;
-            }
-            let map = *maps
-                .maps
-                .entry(word)
-                .or_insert_with(|| self.map(Tagged(word)));
-            maps.last = (word, map);
-            map
-        };
-        let end = base + held as u64;
-        let mut at = base;
+        let end = base + bytes.len() as u64;
         let mut sized = |at: u64| -> Option<(MapInfo, u64)> {
-            let map = lookup(word_at(at).ok()?)?;
-            let size = size_of(self, &map, |offset| word_at(at.wrapping_add(offset)))?;
-            (page.large || at + size <= end || page.heap == 0).then_some((map, size))
+            let offset = at - base;
+            let map = maps.get(self, word_of(bytes, offset, base).ok()?)?;
+            let size = size_of(self, &map, |field| {
+                word_of(bytes, offset.wrapping_add(field), base)
+            })?;
+            (at + size <= end || page.heap == 0).then_some((map, size))
         };
+        let mut at = base;
         while at < end {
-            if let Some(limit) = free.get(&at) {
+            if let Some(limit) = free.limit(at) {
                 gaps.free += limit - at;
-                at = *limit;
+                at = limit;
                 continue;
             }
             match sized(at) {
                 Some((map, size)) => {
                     let offset = (at - base) as usize;
-                    let until = (offset as u64 + size).min(held as u64) as usize;
+                    let until = (offset as u64 + size).min(bytes.len() as u64) as usize;
                     visit(Found {
                         address: at,
                         map: &map,
@@ -352,14 +333,11 @@ impl V8 {
                     });
                     gaps.walked += size.min(end - at);
                     at += size;
-                    if page.large {
-                        break;
-                    }
                 }
                 None => {
                     let start = at;
                     at += 8;
-                    while at < end && !free.contains_key(&at) {
+                    while at < end && free.limit(at).is_none() {
                         // Three objects in a row, or objects up to the end.
                         let mut probe = at;
                         let mut row = 0;
@@ -383,9 +361,17 @@ impl V8 {
                 }
             }
         }
-        if (held as u64) < area && page.heap != 0 {
-            gaps.missing += area - held as u64;
-        }
         gaps
     }
+}
+
+fn word_of(bytes: &[u8], offset: u64, base: u64) -> Result<u64> {
+    let offset = offset as usize;
+    bytes
+        .get(offset..offset.wrapping_add(8))
+        .and_then(|word| word.try_into().ok())
+        .map(u64::from_le_bytes)
+        .ok_or(V8Error::Missing {
+            address: base.wrapping_add(offset as u64),
+        })
 }

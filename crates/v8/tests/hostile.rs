@@ -41,7 +41,7 @@ fn walk(v8: V8) -> f64 {
     let v8 = Arc::new(v8);
     let graph = HeapGraph::build(&v8, None, &Stop::new(false)).unwrap();
     graph.mark(&Stop::new(false)).unwrap();
-    graph.groups(true);
+    graph.groups(true, Some("length"));
     graph.each(false, |object| look_at(&v8, object.tagged().0));
     graph.gaps.share()
 }

@@ -151,6 +151,22 @@ impl Autopsy {
         }
     }
 
+    /// Says so when something that holds objects was not recognised, so that more counts as reachable than is.
+    ///
+    /// # Errors
+    /// When it was stopped.
+    pub fn note_roots(&self, graph: &HeapGraph, answer: &mut Answer) -> anyhow::Result<()> {
+        let roots = graph.roots(&self.stop)?;
+        if !roots.missing.is_empty() {
+            answer.notes.push(format!(
+                "V8's {} were not found, so every word of native memory that looks like a pointer counts as one: some of \
+                 what is shown as reachable may be garbage",
+                roots.missing.join(" and ")
+            ));
+        }
+        Ok(())
+    }
+
     /// An address as people write it, as the tagged pointer it means. One that begins an object may lack its tag.
     ///
     /// # Errors

@@ -1,10 +1,88 @@
 //! What can be reached from the roots.
+//!
+//! Marking goes page by page, since a heap does not fit into the memory that this may take: whoever finds a pointer to
+//! another page sets a bit there and puts that page in line; a worker that takes a page follows the pointers of all
+//! objects that were marked in it meanwhile, and of those that it marks in it itself. So most pages are read a few times,
+//! and a list that jumps from page to page costs a small read for each jump. Nothing here recurses.
 
-use std::sync::atomic::Ordering;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 
-use super::{HeapGraph, Stop};
-use crate::error::{Result, V8Error};
+use super::census::Census;
+use super::reader::Reader;
+use super::{HeapGraph, Stop, stopped};
+use crate::error::Result;
+use crate::parallel::workers;
 use crate::tagged::Tagged;
+
+/// Pages in line.
+struct Queue {
+    line: Mutex<Line>,
+    wake: Condvar,
+    /// Workers that wait.
+    hungry: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Line {
+    pages: VecDeque<u32>,
+    waiting: usize,
+    done: bool,
+}
+
+impl Queue {
+    fn new() -> Queue {
+        Queue {
+            line: Mutex::default(),
+            wake: Condvar::new(),
+            hungry: AtomicUsize::new(0),
+        }
+    }
+
+    /// The next page; `None` when all `workers` wait for one.
+    fn take(&self, workers: usize) -> Option<u32> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(page) = line.pages.pop_front() {
+                return Some(page);
+            }
+            if line.done {
+                return None;
+            }
+            line.waiting += 1;
+            if line.waiting == workers {
+                line.done = true;
+                self.wake.notify_all();
+                return None;
+            }
+            self.hungry.fetch_add(1, Ordering::Relaxed);
+            line = self.wake.wait(line).unwrap_or_else(PoisonError::into_inner);
+            self.hungry.fetch_sub(1, Ordering::Relaxed);
+            line.waiting -= 1;
+        }
+    }
+
+    fn give(&self, pages: impl IntoIterator<Item = u32>) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.pages.extend(pages);
+        self.wake.notify_all();
+    }
+
+    fn end(&self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.done = true;
+        line.pages.clear();
+        self.wake.notify_all();
+    }
+}
+
+/// What one worker found.
+#[derive(Default)]
+struct Found {
+    census: Census,
+    ephemerons: Vec<u64>,
+}
 
 impl HeapGraph {
     /// Marks what can be reached. The second call does nothing.
@@ -12,93 +90,154 @@ impl HeapGraph {
     /// # Errors
     /// When it was stopped.
     pub fn mark(&self, stop: &Stop) -> Result<()> {
-        if self.marked.load(Ordering::Relaxed) {
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        if reached.is_some() {
             return Ok(());
         }
-        let mut todo: Vec<u64> = Vec::new();
-        let root = |word: u64, todo: &mut Vec<u64>| {
-            if word & 3 == 1
-                && let Some(loaded) = self.loaded(word)
-                && loaded.is_start(word & !3)
-                && loaded.mark(word & !3)
-            {
-                todo.push(word & !3);
-            }
-        };
-        for thread in &self.v8.threads {
-            for register in &thread.registers {
-                root(*register, &mut todo);
-            }
+        let mut line = VecDeque::new();
+        for root in &self.roots(stop)?.words {
+            self.shade(*root, &mut line);
         }
-        for word in self.native_words(stop) {
-            root(word, &mut todo);
+        let mut all = Found::default();
+        while !line.is_empty() {
+            let found = self.drain(line, stop)?;
+            all.census.merge(found.census);
+            all.ephemerons.extend(found.ephemerons);
+            line = self.revive(&all.ephemerons);
         }
-        for loaded in self.pages.iter().filter(|loaded| loaded.page.heap == 0) {
-            for (index, starts) in loaded.starts.iter().enumerate() {
-                let new = starts & !loaded.marks[index].fetch_or(*starts, Ordering::Relaxed);
-                let mut bits = new;
-                while bits != 0 {
-                    todo.push(
-                        loaded.page.area_start
-                            + 8 * (64 * index as u64 + u64::from(bits.trailing_zeros())),
-                    );
-                    bits &= bits - 1;
-                }
-            }
+        *reached = Some(all.census);
+        Ok(())
+    }
+
+    /// Marks what a word points to, and puts its page in line.
+    fn shade(&self, word: u64, line: &mut VecDeque<u32>) {
+        if word & 3 == 1
+            && let Some(page) = self.units.page(word)
+            && self.pages[page].page.heap != 0
+            && self.pages[page].mark(word & !3)
+            && !self.pages[page].queued.swap(true, Ordering::AcqRel)
+        {
+            line.push_back(page as u32);
         }
-        let mut ephemerons = Vec::new();
-        loop {
-            while let Some(at) = todo.pop() {
-                if todo.len() & 0xfff == 0 && stop.load(Ordering::Relaxed) {
-                    return Err(V8Error::Other("stopped".to_owned()));
-                }
-                let Some(loaded) = self.loaded(at) else {
-                    continue;
-                };
-                let Some(object) = self.object_in(loaded, at) else {
-                    continue;
-                };
-                if self.v8.types.name_is_ephemeron(object.map.instance_type) {
-                    ephemerons.push(at);
-                }
-                self.edges(loaded, &object, |_, word| {
-                    if word & 3 == 1
-                        && let Some(target) = self.loaded(word)
-                        && target.is_start(word & !3)
-                        && target.mark(word & !3)
-                    {
-                        todo.push(word & !3);
+    }
+
+    /// Follows pointers until no page is in line.
+    fn drain(&self, line: VecDeque<u32>, stop: &Stop) -> Result<Found> {
+        let queue = Queue::new();
+        queue.give(line);
+        let workers = workers().min(self.pages.len().max(1));
+        let all: Mutex<Found> = Mutex::default();
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    let found = self.work(&queue, workers, stop);
+                    if let Ok(mut all) = all.lock() {
+                        all.census.merge(found.census);
+                        all.ephemerons.extend(found.ephemerons);
                     }
                 });
             }
-            // Values of ephemerons whose keys are alive, until nothing new is reached.
-            for table in &ephemerons {
-                for entry in self
-                    .v8
-                    .hash_table(Tagged::of(*table), 0, 2)
-                    .unwrap_or_default()
-                {
-                    let [key, value] = entry[..] else { continue };
-                    let alive = !key.is_pointer()
-                        || self
-                            .loaded(key.address())
-                            .is_none_or(|loaded| loaded.is_marked(key.address()));
-                    if alive {
-                        root(value.0, &mut todo);
-                    }
-                }
-            }
-            if todo.is_empty() {
+        });
+        stopped(stop)?;
+        Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn work(&self, queue: &Queue, workers: usize, stop: &Stop) -> Found {
+        let mut found = Found::default();
+        let mut reader = Reader::new(self);
+        let mut own: VecDeque<u32> = VecDeque::new();
+        let mut stack = Vec::new();
+        while let Some(page) = own.pop_front().or_else(|| queue.take(workers)) {
+            if stop.load(Ordering::Relaxed) {
+                queue.end();
                 break;
             }
+            if own.len() > 1 && queue.hungry.load(Ordering::Relaxed) > 0 {
+                let keep = own.len() / 2;
+                queue.give(own.drain(keep..));
+            }
+            let index = page as usize;
+            // From here on whoever marks in this page puts it in line again.
+            self.pages[index].queued.swap(false, Ordering::AcqRel);
+            let walked = reader.open(index, self.pages[index].pending());
+            let mut bytes = 0;
+            walked.each_pending(|at| {
+                stack.push(at);
+                while let Some(at) = stack.pop() {
+                    let Some(object) = reader.object(at) else {
+                        continue;
+                    };
+                    bytes += object.size;
+                    found.census.count_with(&self.v8, &object, &mut reader);
+                    if self.v8.types.name_is_ephemeron(object.map.instance_type) {
+                        found.ephemerons.push(at);
+                    }
+                    reader.edges(&object, |_, word| {
+                        if word & 3 != 1 {
+                            return;
+                        }
+                        let at = word & !3;
+                        let Some(target) = self.units.page(at) else {
+                            return;
+                        };
+                        let page = &self.pages[target];
+                        if page.page.heap == 0 || !page.mark(at) {
+                            return;
+                        }
+                        if target == index {
+                            if page.begin_scan(at) {
+                                stack.push(at);
+                            }
+                        } else if !page.queued.swap(true, Ordering::AcqRel) {
+                            own.push_back(target as u32);
+                        }
+                    });
+                }
+            });
+            walked.reached.fetch_add(bytes, Ordering::Relaxed);
         }
-        self.marked.store(true, Ordering::Relaxed);
-        Ok(())
+        found
+    }
+
+    /// Values of ephemerons whose keys are alive.
+    fn revive(&self, tables: &[u64]) -> VecDeque<u32> {
+        let mut line = VecDeque::new();
+        let header = (self.v8.c.array_data + 8 * self.v8.c.dictionary_prefix) as u64;
+        let mut chunk = Vec::new();
+        for &table in tables {
+            let Ok(length) = self.v8.array_length(Tagged::of(table)) else {
+                continue;
+            };
+            let mut at = table + header;
+            let end = table + self.v8.c.array_data as u64 + 8 * length;
+            while at + 16 <= end {
+                chunk.resize((end - at).min(1 << 16) as usize & !15, 0);
+                if self.v8.memory.target().read(at, &mut chunk).is_err() {
+                    break;
+                }
+                for pair in chunk.chunks_exact(16) {
+                    let word = |from: usize| {
+                        u64::from_le_bytes(pair[from..from + 8].try_into().unwrap_or_default())
+                    };
+                    let (key, value) = (Tagged(word(0)), word(8));
+                    if value & 3 == 1
+                        && (!key.is_pointer()
+                            || self
+                                .loaded(key.address())
+                                .is_none_or(|page| page.is_marked(key.address())))
+                    {
+                        self.shade(value, &mut line);
+                    }
+                }
+                at += chunk.len() as u64;
+            }
+        }
+        line
     }
 
     /// Whether an object can be reached; only after [`HeapGraph::mark`].
     pub fn is_reachable(&self, address: u64) -> bool {
         self.loaded(address)
-            .is_some_and(|loaded| loaded.is_marked(address))
+            .is_some_and(|page| page.is_start(address) && page.is_marked(address))
     }
 }

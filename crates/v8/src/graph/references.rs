@@ -1,12 +1,14 @@
-//! References: who refers to an object, and the words of an object that may be pointers.
+//! References: who refers to an object, and which words of an object are pointers that keep others alive.
 
-use std::sync::atomic::Ordering;
+use std::borrow::Cow;
 
-use super::page::Loaded;
-use super::{HeapGraph, Object, Stop};
-use crate::error::{Result, V8Error};
+use super::reader::{Reader, word};
+use super::{HeapGraph, Object, Stop, stopped};
+use crate::error::Result;
 use crate::fast::AddressMap;
+use crate::parallel::parallel;
 use crate::types::{Kind, Sizing};
+use crate::v8::{MapInfo, V8};
 
 /// Something that refers to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,114 +21,167 @@ pub struct Reference {
     pub weak: bool,
 }
 
-/// The fields by which an object holds others weakly, though the pointers look strong. (`JSWeakRef`: target 24;
-/// `WeakCell`: target 16, unregister token 24.)
-fn weak_fields(kind: Kind) -> &'static [u64] {
-    match kind {
-        Kind::JsWeakRef => &[24],
-        Kind::WeakCell => &[16, 24],
-        _ => &[],
+/// Whether objects of a map have pointers that keep others alive, other than to the map itself. (What the tables of weak
+/// collections hold depends on their keys: see `reach.rs`. Constants in machine code are weak.)
+pub(super) fn has_pointers(v8: &V8, map: &MapInfo) -> bool {
+    if map.kind == Kind::HeapNumber || map.instance_type < 128 && map.instance_type & 7 == 0 {
+        return false;
     }
-}
-
-impl HeapGraph {
-    /// Calls `visit` with each word of an object that may be a pointer: its offset and content. Raw data and what does
-    /// not keep alive is left out; weak pointers (low bits 11) are passed.
-    pub(super) fn edges(&self, loaded: &Loaded, object: &Object, mut visit: impl FnMut(u64, u64)) {
-        let v8 = &self.v8;
-        if let Some(map) = loaded.word(object.address) {
-            visit(0, map);
-        }
-        if object.map.kind == Kind::HeapNumber
-            || object.map.instance_type < 128 && object.map.instance_type & 7 == 0
-        {
-            return;
-        }
-        match v8.types.sizing(object.map.instance_type) {
-            Sizing::Bytes
+    !matches!(
+        v8.types.sizing(map.instance_type),
+        Sizing::Bytes
             | Sizing::Doubles
             | Sizing::BigInt
             | Sizing::FreeSpace
             | Sizing::Coverage
-            | Sizing::FeedbackMetadata => return,
-            // The keys and values of weak collections count when both are alive: see `mark`.
-            _ if v8.types.name_is_ephemeron(object.map.instance_type) => return,
-            _ => {}
-        }
-        let weak = weak_fields(object.map.kind);
-        let end = object
-            .size
-            .min((loaded.page.area_end).saturating_sub(object.address));
-        let mut offset = 8;
-        while offset + 8 <= end {
-            let Some(word) = loaded.word(object.address + offset) else {
-                break;
+            | Sizing::FeedbackMetadata
+            | Sizing::InstructionStream
+    ) && !v8.types.name_is_ephemeron(map.instance_type)
+}
+
+/// The fields by which an object holds others weakly, though the pointers look strong. (`JSWeakRef`: target 24;
+/// `WeakCell`: target 16, unregister token 24; the links of V8's lists of contexts and of allocation sites.)
+pub(super) fn weak_fields(graph: &HeapGraph, object: &Object) -> Cow<'static, [u64]> {
+    let v8 = &graph.v8;
+    match object.map.kind {
+        Kind::JsWeakRef => Cow::Borrowed(&[24]),
+        Kind::WeakCell => Cow::Borrowed(&[16, 24]),
+        Kind::Context if v8.types.is_native_context(object.map.instance_type) => {
+            let native = |offset: &u64| {
+                v8.field(object.address, *offset as i64)
+                    .and_then(|word| v8.map_of(word))
+                    .is_ok_and(|map| v8.types.is_native_context(map.instance_type))
             };
-            if word & 1 == 1 && !weak.contains(&offset) {
-                visit(offset, word);
-            }
-            offset += 8;
+            Cow::Owned((16..object.size).step_by(8).filter(native).collect())
+        }
+        Kind::Internal
+            if graph.allocation_site == Some(object.map.instance_type) && object.size >= 48 =>
+        {
+            Cow::Owned(vec![object.size - 8])
+        }
+        _ => Cow::Borrowed(&[]),
+    }
+}
+
+/// A set of addresses that says quickly of most that they are not in it.
+struct Targets {
+    filter: Vec<u64>,
+    list: AddressMap<Vec<Reference>>,
+}
+
+impl Targets {
+    fn new(targets: &[u64]) -> Targets {
+        let mut filter = vec![0_u64; 1024];
+        for target in targets {
+            let bit = Targets::bit(*target);
+            filter[bit / 64] |= 1 << (bit % 64);
+        }
+        Targets {
+            filter,
+            list: targets.iter().map(|target| (*target, Vec::new())).collect(),
         }
     }
 
+    fn bit(address: u64) -> usize {
+        (address >> 3 ^ address >> 19) as usize & 0xffff
+    }
+
+    fn has(&self, word: u64) -> bool {
+        let bit = Targets::bit(word & !3);
+        word & 1 == 1
+            && self.filter[bit / 64] >> (bit % 64) & 1 == 1
+            && self.list.contains_key(&(word & !3))
+    }
+}
+
+impl HeapGraph {
     /// All objects that refer to one. An ephemeron's key does not keep it alive.
     ///
     /// # Errors
     /// When it was stopped.
     pub fn references(&self, targets: &[u64], stop: &Stop) -> Result<AddressMap<Vec<Reference>>> {
-        let mut found: AddressMap<Vec<Reference>> =
-            targets.iter().map(|target| (*target, Vec::new())).collect();
-        for loaded in &self.pages {
-            if stop.load(Ordering::Relaxed) {
-                return Err(V8Error::Other("stopped".to_owned()));
-            }
-            // First whether the page has such a word at all: most have not.
-            let hit = loaded.bytes.chunks_exact(8).any(|word| {
-                let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-                word & 1 == 1 && found.contains_key(&(word & !3))
-            });
-            if !hit {
-                continue;
-            }
-            for (index, starts) in loaded.starts.iter().enumerate() {
-                let mut bits = *starts;
-                while bits != 0 {
-                    let at = loaded.page.area_start
-                        + 8 * (64 * index as u64 + u64::from(bits.trailing_zeros()));
-                    bits &= bits - 1;
-                    let Some(object) = self.object_in(loaded, at) else {
-                        continue;
-                    };
-                    let ephemeron = self.v8.types.name_is_ephemeron(object.map.instance_type);
-                    let mut note = |offset: u64, word: u64, weak: bool| {
-                        if let Some(list) = found.get_mut(&(word & !3)) {
-                            list.push(Reference {
-                                from: at,
-                                offset,
-                                weak: weak || word & 3 == 3,
-                            });
-                        }
-                    };
-                    if ephemeron {
-                        for offset in (16..object.size).step_by(8) {
-                            if let Some(word) =
-                                loaded.word(at + offset).filter(|word| word & 1 == 1)
-                            {
-                                // Pairs of key and value from the third word of the data on.
-                                note(offset, word, (offset - 16) / 8 % 2 == 1);
-                            }
-                        }
-                        continue;
-                    }
-                    for offset in weak_fields(object.map.kind) {
-                        if let Some(word) = loaded.word(at + offset) {
-                            note(*offset, word, true);
-                        }
-                    }
-                    self.edges(loaded, &object, |offset, word| note(offset, word, false));
+        let wanted = Targets::new(targets);
+        let states = parallel(
+            self.pages.len(),
+            stop,
+            || (Reader::new(self), Vec::new()),
+            |(reader, found): &mut (Reader<'_>, Vec<(u64, Reference)>), index| {
+                let walked = reader.open(index, u32::MAX);
+                // First whether the page has such a word at all: most have not.
+                let bytes = reader.bytes(walked.page.area_start, walked.held as usize);
+                if !walked.page.large
+                    && !bytes.chunks_exact(8).any(|word| {
+                        wanted.has(u64::from_le_bytes(word.try_into().unwrap_or_default()))
+                    })
+                {
+                    return;
                 }
+                walked.each_start(false, |at| {
+                    if let Some(object) = reader.object(at) {
+                        self.references_of(reader, &object, &wanted, found);
+                    }
+                });
+            },
+        );
+        stopped(stop)?;
+        let mut list = wanted.list;
+        for (_, found) in states {
+            for (target, reference) in found {
+                list.entry(target).or_default().push(reference);
             }
         }
-        Ok(found)
+        for references in list.values_mut() {
+            references.sort_by_key(|reference| (reference.from, reference.offset));
+        }
+        Ok(list)
+    }
+
+    fn references_of(
+        &self,
+        reader: &mut Reader<'_>,
+        object: &Object,
+        wanted: &Targets,
+        found: &mut Vec<(u64, Reference)>,
+    ) {
+        let mut note = |offset: u64, word: u64, weak: bool| {
+            if wanted.has(word) {
+                found.push((
+                    word & !3,
+                    Reference {
+                        from: object.address,
+                        offset,
+                        weak: weak || word & 3 == 3,
+                    },
+                ));
+            }
+        };
+        if self.v8.types.name_is_ephemeron(object.map.instance_type) {
+            // Pairs of key and value from the fourth word of the data on.
+            let mut chunk = vec![0; 1 << 16];
+            let mut offset = 16;
+            while offset < object.size {
+                let len = (object.size - offset).min(chunk.len() as u64) as usize;
+                let part = &mut chunk[..len];
+                let target = self.v8.memory.target();
+                if target.read(object.address + offset, part).is_err() {
+                    break;
+                }
+                for word in part.chunks_exact(8) {
+                    let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                    note(offset, word, (offset - 16) / 8 % 2 == 1);
+                    offset += 8;
+                }
+                if len < 8 {
+                    break;
+                }
+            }
+            return;
+        }
+        for offset in weak_fields(self, object).iter() {
+            if let Some(word) = word(reader.bytes(object.address + offset, 8), 0) {
+                note(*offset, word, true);
+            }
+        }
+        reader.edges(object, |offset, word| note(offset, word, false));
     }
 }

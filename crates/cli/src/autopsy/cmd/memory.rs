@@ -1,10 +1,8 @@
-//! Memory: what it is made of, what is at an address, which strings are in it.
-
-use std::collections::BTreeMap;
+//! Memory: what is at an address, which strings are in it.
 
 use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
-use stillcore_v8::{Kind, Space, quoted};
+use stillcore_v8::{Kind, quoted};
 
 use super::{addr, get, long_flag, number, verbose};
 use crate::autopsy::table::Spec;
@@ -13,16 +11,6 @@ use crate::error::Usage;
 use crate::size::size;
 
 pub const TABLE: &[Spec] = &[
-    Spec {
-        name: "heap",
-        aliases: &["v8-heap"],
-        about: "What the memory is made of: V8's spaces, stores outside of the heap, stacks, files, the rest",
-        manual: "\
-Of each isolate the spaces with their pages, how many bytes these have, and how many are objects (all, and those that can
-be reached). Below it what lies outside of the heap. Bytes are those that the core holds.",
-        args: |command| command,
-        run: heap,
-    },
     Spec {
         name: "whatis",
         aliases: &["v8whatis"],
@@ -56,140 +44,6 @@ The page and space of V8's heap and the object that the address lies in, or the 
         run: strings,
     },
 ];
-
-fn heap(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
-    let v8 = &autopsy.v8;
-    let graph = autopsy.reachable()?;
-    let mut used: BTreeMap<(u64, Space), (u64, u64)> = BTreeMap::new();
-    let (mut stores, mut texts) = ((0_u64, 0_u64), (0_u64, 0_u64));
-    graph.each(false, |object| {
-        let Some(page) = v8.pages.page_of(object.address) else {
-            return;
-        };
-        if object.map.kind == Kind::Free {
-            return;
-        }
-        let entry = used.entry((page.heap, page.space)).or_default();
-        entry.0 += object.size;
-        let alive = graph.is_reachable(object.address);
-        if alive {
-            entry.1 += object.size;
-        }
-        if object.map.kind == Kind::JsArrayBuffer {
-            stores.0 += 1;
-            stores.1 += v8
-                .array_buffer(object.tagged())
-                .map_or(0, |(_, length)| length);
-        }
-        if object.map.kind == Kind::String && object.map.instance_type & 7 == 2 {
-            texts.0 += 1;
-            texts.1 += v8.string_length(object.tagged()).unwrap_or(0)
-                * if object.map.instance_type & 8 != 0 {
-                    1
-                } else {
-                    2
-                };
-        }
-    });
-    let mut pages: BTreeMap<(u64, Space), (u64, u64)> = BTreeMap::new();
-    for page in v8.pages_of(autopsy.isolate) {
-        let entry = pages.entry((page.heap, page.space)).or_default();
-        entry.0 += 1;
-        entry.1 += page.size;
-    }
-    let mut answer = Answer::line(
-        format!(
-            "{:<34} {:>6} {:>12} {:>12} {:>12}",
-            "", "PAGES", "SIZE", "OBJECTS", "REACHABLE"
-        ),
-        Json::Null,
-    );
-    let mut rows = Vec::new();
-    let mut heap_bytes = 0;
-    for ((heap, space), (count, bytes)) in &pages {
-        let isolate = v8
-            .isolates
-            .iter()
-            .find(|isolate| isolate.heap == *heap)
-            .map(|isolate| isolate.id);
-        let (objects, reachable) = used.get(&(*heap, *space)).copied().unwrap_or_default();
-        let owner = isolate.map_or("all isolates".to_owned(), |id| format!("isolate {id}"));
-        answer.lines.push(format!(
-            "{:<34} {count:>6} {bytes:>12} {objects:>12} {reachable:>12}",
-            format!("{owner} {}", space.name())
-        ));
-        heap_bytes += bytes;
-        rows.push(json!({ "isolate": isolate, "space": space.name(), "pages": count, "bytes": bytes, "objects": objects, "reachable": reachable }));
-    }
-    // The rest of the memory by what it is.
-    let mut outside: BTreeMap<&str, u64> = BTreeMap::new();
-    for region in autopsy
-        .target
-        .process()
-        .memory
-        .ranges()
-        .iter()
-        .filter(|range| !matches!(range.backing, stillcore_corefile::Backing::Missing))
-    {
-        let len = region.end - region.start;
-        let in_pages: u64 = v8
-            .pages
-            .pages()
-            .iter()
-            .map(|page| {
-                let (from, to) = (
-                    page.base.max(region.start),
-                    (page.base + page.size).min(region.end),
-                );
-                to.saturating_sub(from)
-            })
-            .sum();
-        let stack = v8
-            .threads
-            .iter()
-            .any(|thread| (region.start..region.end).contains(&thread.sp));
-        let flags = region.flags.unwrap_or(4);
-        let what = if stack {
-            "stacks of threads"
-        } else if autopsy.target.process().module_at(region.start).is_some()
-            || matches!(region.backing, stillcore_corefile::Backing::File { .. })
-        {
-            "mapped files"
-        } else if flags & 1 != 0 {
-            "code outside of the heap's pages"
-        } else if flags & 2 != 0 {
-            "malloc and other writable memory"
-        } else {
-            "read-only and reserved memory"
-        };
-        *outside.entry(what).or_default() += len.saturating_sub(in_pages);
-    }
-    answer.lines.push(String::new());
-    answer
-        .lines
-        .push(format!("{:<34} {:>12}", "V8's pages", heap_bytes));
-    for (what, bytes) in &outside {
-        answer.lines.push(format!("{what:<34} {bytes:>12}"));
-    }
-    answer.lines.push(String::new());
-    answer
-        .lines
-        .push("of what lies outside of the pages:".to_owned());
-    answer.lines.push(format!(
-        "{:<34} {:>12} {} of them",
-        "  stores of ArrayBuffers", stores.1, stores.0
-    ));
-    answer.lines.push(format!(
-        "{:<34} {:>12} {} of them",
-        "  text of external strings", texts.1, texts.0
-    ));
-    answer.json = json!({
-        "spaces": rows, "outside": outside, "arrayBuffers": { "count": stores.0, "bytes": stores.1 },
-        "externalStrings": { "count": texts.0, "bytes": texts.1 },
-    });
-    autopsy.note_gaps(&graph, &mut answer);
-    Ok(answer)
-}
 
 fn whatis(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;

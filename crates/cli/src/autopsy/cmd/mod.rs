@@ -3,6 +3,7 @@
 mod classes;
 mod functions;
 mod handles;
+mod heap;
 mod internals;
 mod isolates;
 mod memory;
@@ -45,7 +46,7 @@ pub const GROUPS: &[(&str, &[&[Spec]])] = &[
             modules::TABLE,
         ],
     ),
-    ("memory", &[memory::TABLE]),
+    ("memory", &[heap::TABLE, memory::TABLE]),
     (
         "V8 itself",
         &[internals::TABLE, classes::TABLE, walk::TABLE],

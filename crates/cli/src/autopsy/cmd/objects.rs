@@ -1,8 +1,10 @@
 //! Objects by class and shape.
 
+use std::collections::BTreeMap;
+
 use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
-use stillcore_v8::{Group, HeapGraph, Kind, V8};
+use stillcore_v8::{Group, HeapGraph, RootKind};
 
 use super::references::references_to;
 use super::{flag, get, given, is_verbose, long_flag, number, optional_addr, text, verbose};
@@ -17,8 +19,9 @@ pub const TABLE: &[Spec] = &[
         about: "All objects, grouped by constructor and property names",
         manual: "\
 One object of each group, how many there are, how many properties, bytes on the heap, bytes outside of it that belong to
-them (stores of ArrayBuffers and Buffers), the constructor and the first properties. Only what can be reached, unless
---all. With an address (or behind a pipe, with -l) the other objects of that one's group.
+them, the constructor and the first properties. Outside are the stores of ArrayBuffers; Buffers and typed arrays show how
+much of a store they see, which is the same memory again. Only what can be reached from V8's own roots, stacks and
+registers, unless --all. With an address (or behind a pipe, with -l) the other objects of that one's group.
 
   > findjsobjects -c PlantedPoint
            OBJECT  COUNT  PROPS   BYTES  OUTSIDE  CONSTRUCTOR: PROPERTIES
@@ -134,7 +137,7 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
     }
     let (prop, constructor) = (get(matches, "prop"), get(matches, "constructor"));
     let groups: Vec<Group> = graph
-        .groups(reachable)
+        .groups(reachable, prop)
         .into_iter()
         .filter(|group| {
             prop.is_none_or(|name| group.properties.iter().any(|property| property == name))
@@ -195,39 +198,37 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
             "constructor": group.constructor, "properties": group.properties,
         }));
     }
-    let strings = external_strings(&autopsy.v8, &graph, reachable);
-    if prop.is_none() && constructor.is_none() && strings.0 > 0 {
+    let strings = graph.texts(reachable);
+    if prop.is_none() && constructor.is_none() && strings.count > 0 {
         answer.lines.push(format!(
             "{:>16} {:>8} {:>6} {:>10} {:>11}  (strings whose text is outside of the heap)",
-            "", strings.0, "", "", strings.1
+            "", strings.count, "", "", strings.bytes
         ));
     }
     if is_verbose(matches) {
+        if reachable {
+            let mut kinds: BTreeMap<RootKind, u64> = BTreeMap::new();
+            for (kind, _) in &graph.roots(&autopsy.stop)?.places {
+                *kinds.entry(*kind).or_default() += 1;
+            }
+            for (kind, count) in kinds {
+                answer
+                    .lines
+                    .push(format!("{count:>8} roots: {}", kind.words()));
+            }
+        }
         answer.lines.push(format!(
             "walked {} bytes of the heap, {} of them not understood",
             graph.gaps.walked,
             graph.gaps.bytes + graph.gaps.missing
         ));
     }
-    answer.json = json!({ "groups": rows, "externalStrings": { "count": strings.0, "bytes": strings.1 }, "walked": graph.gaps.walked, "gaps": graph.gaps.bytes + graph.gaps.missing });
+    answer.json = json!({ "groups": rows, "externalStrings": { "count": strings.count, "bytes": strings.bytes }, "walked": graph.gaps.walked, "gaps": graph.gaps.bytes + graph.gaps.missing });
     autopsy.note_gaps(&graph, &mut answer);
+    if reachable {
+        autopsy.note_roots(&graph, &mut answer)?;
+    }
     Ok(answer)
-}
-
-fn external_strings(v8: &V8, graph: &HeapGraph, reachable: bool) -> (u64, u64) {
-    let mut sum = (0, 0);
-    graph.each(reachable, |object| {
-        if object.map.kind == Kind::String && object.map.instance_type & 7 == 2 {
-            let width = if object.map.instance_type & 8 != 0 {
-                1
-            } else {
-                2
-            };
-            sum.0 += 1;
-            sum.1 += v8.string_length(object.tagged()).unwrap_or(0) * width;
-        }
-    });
-    sum
 }
 
 fn findjsinstances(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {

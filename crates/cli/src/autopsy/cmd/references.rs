@@ -113,21 +113,22 @@ fn collect(
 ) -> anyhow::Result<()> {
     let v8 = &autopsy.v8;
     let mut seen: HashSet<u64> = targets.iter().copied().collect();
-    // What leads from a holder to the target, by the object in between.
-    let mut level: BTreeMap<u64, String> = targets
+    // What leads from a holder to the target, by the object in between; and whether that is weak.
+    let mut level: BTreeMap<u64, (String, bool)> = targets
         .iter()
-        .map(|target| (*target, String::new()))
+        .map(|target| (*target, (String::new(), false)))
         .collect();
     for _ in 0..=depth {
         let list: Vec<u64> = level.keys().copied().collect();
         let references = graph.references(&list, &autopsy.stop)?;
-        let mut next = BTreeMap::new();
+        let mut next: BTreeMap<u64, (String, bool)> = BTreeMap::new();
         for (target, list) in references {
-            let path = level.get(&target).cloned().unwrap_or_default();
-            for reference in list {
+            let (path, through) = level.get(&target).cloned().unwrap_or_default();
+            for mut reference in list {
                 if autopsy.stopped() {
                     anyhow::bail!("stopped");
                 }
+                reference.weak |= through;
                 let Some(object) = graph.object(reference.from) else {
                     continue;
                 };
@@ -154,8 +155,12 @@ fn collect(
                             weak: reference.weak,
                         });
                     }
-                    if seen.insert(reference.from) && next.len() < 4096 {
-                        next.insert(reference.from, inner(&object.map.kind, &how, &path));
+                    // Held strongly in one way is held strongly.
+                    if let Some((_, weak)) = next.get_mut(&reference.from) {
+                        *weak &= reference.weak;
+                    } else if seen.insert(reference.from) && next.len() < 4096 {
+                        let text = inner(&object.map.kind, &how, &path);
+                        next.insert(reference.from, (text, reference.weak));
                     }
                 }
             }
@@ -167,7 +172,7 @@ fn collect(
     }
     out.sort_by(|a, b| (a.from, &a.how).cmp(&(b.from, &b.how)));
     out.dedup_by(|a, b| a.from == b.from && a.how == b.how);
-    out.truncate(10_000);
+    out.truncate(MOST);
     Ok(())
 }
 
@@ -237,15 +242,13 @@ fn by_name(autopsy: &Autopsy, name: &str) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let mut answer = Answer::default();
     let mut rows = Vec::new();
-    graph.each(true, |object| {
-        if !object.map.kind.is_js_object() || rows.len() >= 10_000 || autopsy.stopped() {
-            return;
+    let having = graph.having(name, true);
+    for &address in having.iter().take(MOST) {
+        if autopsy.stopped() {
+            break;
         }
-        let value = object.tagged();
-        let Ok(properties) = v8.properties(value) else {
-            return;
-        };
-        for property in properties {
+        let value = Tagged::of(address);
+        for property in v8.properties(value).unwrap_or_default() {
             if v8.name_text(property.key).as_deref() == Some(name) {
                 let class = v8
                     .class_name(value)
@@ -267,7 +270,17 @@ fn by_name(autopsy: &Autopsy, name: &str) -> anyhow::Result<Answer> {
                 rows.push(json!({ "from": hex(value.0), "class": class, "value": shown }));
             }
         }
-    });
+    }
+    if having.len() > MOST {
+        answer
+            .lines
+            .push(format!("... {} more", having.len() - MOST));
+    }
+    if having.is_empty() {
+        answer
+            .lines
+            .push(format!("no object has a property {name}"));
+    }
     answer.json = Json::Array(rows);
     Ok(answer)
 }
@@ -314,96 +327,70 @@ fn by_string(autopsy: &Autopsy, text: &str, depth: usize) -> anyhow::Result<Answ
     Ok(answer)
 }
 
-/// From the object backwards, breadth first, until something that native memory, a stack or a register refers to.
+/// Most lines of an answer.
+const MOST: usize = 10_000;
+/// The objects of a path that are shown at each end of a long one.
+const ENDS: usize = 50;
+
 fn path_to_root(autopsy: &Autopsy, value: Tagged) -> anyhow::Result<Answer> {
     let graph = autopsy.graph()?;
     let v8 = &autopsy.v8;
-    let mut roots: BTreeMap<u64, u64> = BTreeMap::new();
-    graph.each_native_word(&autopsy.stop, |at, word| {
-        if word & 3 == 1 {
-            roots.entry(word & !3).or_insert(at);
-        }
-    });
-    let registers: HashSet<u64> = v8
-        .threads
-        .iter()
-        .flat_map(|thread| &thread.registers)
-        .map(|word| word & !3)
-        .collect();
-    // Towards the target: who is held by whom, under what name.
-    let mut next: BTreeMap<u64, (u64, String)> = BTreeMap::new();
-    let mut level = vec![value.address()];
-    let mut seen: HashSet<u64> = level.iter().copied().collect();
-    let mut end = None;
-    for _ in 0..64 {
-        if let Some(root) = level
-            .iter()
-            .find(|at| roots.contains_key(at) || registers.contains(at))
-        {
-            end = Some(*root);
-            break;
-        }
-        if level.is_empty() {
-            break;
-        }
-        let references = graph.references(&level, &autopsy.stop)?;
-        let mut following = Vec::new();
-        for (target, list) in references {
-            for reference in list {
-                let furniture = graph
-                    .object(reference.from)
-                    .is_none_or(|object| matches!(object.map.kind, Kind::Free | Kind::Map));
-                if reference.weak || furniture || !seen.insert(reference.from) {
-                    continue;
-                }
-                next.insert(
-                    reference.from,
-                    (target, describe(v8, &reference, Tagged::of(target))),
-                );
-                following.push(reference.from);
-            }
-        }
-        following.truncate(200_000);
-        level = following;
+    let page = v8.pages.page_of(value.address());
+    if page.is_some_and(|page| page.heap == 0) {
+        return Ok(Answer::line(
+            "root: it is in the read-only space, which is never given back",
+            json!({ "root": "the read-only space", "path": [] }),
+        ));
     }
-    let Some(root) = end else {
+    let Some(path) = graph.path(value.address(), &autopsy.stop)? else {
         anyhow::bail!(
-            "no path from a root leads to {:#x}: it may be garbage",
+            "no path from a root leads to {:#x}: it is garbage that was not collected yet (jsfindrefs without -r says who refers to it)",
             value.0
         )
     };
-    let place = match roots.get(&root) {
-        Some(at) => {
-            let stack = v8
-                .threads
-                .iter()
-                .find(|thread| *at >= thread.sp && at - thread.sp < 8 << 20);
-            let isolate = v8
-                .isolates
-                .iter()
-                .find(|isolate| *at >= isolate.address && at - isolate.address < 0x20000);
-            match (stack, isolate) {
-                (Some(thread), _) => format!("the stack of thread {} at {at:#x}", thread.tid),
-                (_, Some(isolate)) => format!("isolate {} at {at:#x}", isolate.id),
-                _ => format!("native memory at {at:#x}"),
-            }
-        }
-        None => "a register".to_owned(),
+    let place = match path.slot {
+        0 => path.root.words(),
+        slot => format!("{} at {slot:#x}", path.root.words()),
     };
     let mut answer = Answer::line(format!("root: {place}"), Json::Null);
-    let mut at = root;
     let mut steps = Vec::new();
-    loop {
+    let count = path.objects.len();
+    for (index, &at) in path.objects.iter().enumerate() {
+        if index >= ENDS && index + ENDS < count {
+            if index == ENDS {
+                answer
+                    .lines
+                    .push(format!("  ... {} objects", count - 2 * ENDS));
+            }
+            continue;
+        }
         let text = v8.brief(Tagged::of(at));
-        let how = next.get(&at).map_or(String::new(), |(_, how)| how.clone());
+        let how = match path.objects.get(index + 1) {
+            Some(&to) => holds(v8, &graph, at, to),
+            None => String::new(),
+        };
         answer.lines.push(format!("  {:#x} {text}{how}", at | 1));
         answer.addresses.push(at | 1);
-        steps.push(json!({ "object": hex(at | 1), "value": text, "as": how }));
-        match next.get(&at) {
-            Some((target, _)) if at != value.address() => at = *target,
-            _ => break,
-        }
+        steps.push(json!({ "object": hex(at | 1), "value": text, "as": how.trim_start() }));
     }
-    answer.json = json!({ "root": place, "path": steps });
+    answer.json = json!({ "root": place, "length": count, "path": steps });
     Ok(answer)
+}
+
+/// Under what name one object holds the next.
+fn holds(v8: &V8, graph: &HeapGraph, from: u64, to: u64) -> String {
+    let Some(object) = graph.object(from) else {
+        return String::new();
+    };
+    let word = Tagged::of(to);
+    let offset = (0..object.size.min(1 << 20)).step_by(8).find(|offset| {
+        v8.field(from, *offset as i64)
+            .is_ok_and(|value| value == word)
+    });
+    let reference = Reference {
+        from,
+        offset: offset.unwrap_or(8),
+        weak: false,
+    };
+    describe(v8, &reference, word)
 }
