@@ -174,3 +174,21 @@ test('ENOMEM: more memory than the kernel promises for a copy', async (t) => {
   await asBefore(subject, { ...before, mappings: before.mappings.filter(({ marked }) => marked) }, directory);
   await mustSucceed(subject, directory);
 });
+
+test('ENOMEM: a limit on the address space, or on data, that leaves too little for the threads of a capture', async (t) => {
+  const directory = temporaryFolder(t);
+  const subject = await startSubject(t, 22);
+  await mustSucceed(subject, directory);
+  const page = Number(execFileSync('getconf', ['PAGESIZE'], { encoding: 'utf8' }));
+  const used = (field) => Number(readFileSync(`/proc/${subject.pid}/statm`, 'latin1').split(' ')[field]) * page;
+  for (const [name, field, words] of [['as', 0, 'RLIMIT_AS, ulimit -v'], ['data', 5, 'RLIMIT_DATA, ulimit -d']]) {
+    for (const what of ['createCore', 'collectCore']) {
+      // So little that the process could not even start its threads.
+      setLimit(subject, name, `${used(field) + 8 * MB}:`);
+      const answer = await subject.capture(what, { directory });
+      setLimit(subject, name, 'unlimited:');
+      assertError(answer, { code: 'ENOMEM', syscall: 'mmap', message: [words, /leaves \d MB of \d+ MB, and a capture may need \d+ MB/] });
+    }
+  }
+  await mustSucceed(subject, directory);
+});

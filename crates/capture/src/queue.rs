@@ -12,9 +12,13 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::libc::RLIM_INFINITY;
+use nix::sys::resource::{Resource, getrlimit};
+
 use crate::cgroup::Groups;
 use crate::copy::Role;
-use crate::dontfork;
+use crate::dontfork::{self, Extent};
 use crate::error::Failure;
 use crate::folder::{self, Folder, Title};
 use crate::monitor::Monitor;
@@ -30,6 +34,9 @@ mod runner;
 use capture::{Capture, State};
 use keeper::wake_keeper;
 pub use runner::drain;
+
+/// Nobody has more packing threads than this without asking for them.
+const MOST_THREADS: u64 = 8;
 
 /// Captures that may wait behind the running one.
 const WAITING: usize = 4;
@@ -106,6 +113,7 @@ pub fn begin(
     };
     let groups = Groups::of_this_process();
     check_memory(&groups)?;
+    check_address_space()?;
     // A filter that kills shall kill a child: before anything unusual is done here, and before anything is changed.
     proof::ensure(directory.is_some())?;
     let (method, passed_by) = choose(request.method, directory.as_deref())?;
@@ -253,6 +261,44 @@ fn check_memory(groups: &Groups) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
+}
+
+/// What one of glibc's malloc arenas takes of the address space, and each new thread may make one.
+const ARENA: u64 = 64 << 20;
+
+/// Where memory cannot be had the process itself would end, by whichever of its threads asks for it first: so nothing
+/// is begun when there might be too little.
+fn check_address_space() -> Result<(), Failure> {
+    let limit = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(soft, _)| soft);
+    let (address_space, data) = (limit(Resource::RLIMIT_AS), limit(Resource::RLIMIT_DATA));
+    if (address_space, data) == (RLIM_INFINITY, RLIM_INFINITY) {
+        return Ok(());
+    }
+    let Some(extent) = Extent::now() else {
+        return Ok(());
+    };
+    let (mapped, written) = extent.bytes();
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    // Those that pack, and four more.
+    let arenas = ARENA * (threads.min(MOST_THREADS) + 4);
+    for (name, limit, used, needed) in [
+        ("RLIMIT_AS, ulimit -v", address_space, mapped, arenas),
+        ("RLIMIT_DATA, ulimit -d", data, written, ARENA),
+    ] {
+        let free = limit.saturating_sub(used);
+        if free < needed {
+            let advice = format!(
+                "The limit on the memory of this process ({name}) leaves {} MB of {} MB, and a capture may need {} MB: \
+                 without them the service itself could end. Raise it where the service is started; a limit on what is \
+                 really used is better set for its control group.",
+                free >> 20,
+                limit >> 20,
+                needed >> 20
+            );
+            return Err(Failure::system(Errno::ENOMEM, "mmap", None, &advice));
+        }
+    }
+    Ok(())
 }
 
 /// Ends the capture `id` early. `ABORT_ERR` is what its caller is told.

@@ -35,6 +35,11 @@ impl Extent {
             data: numbers[5],
         })
     }
+
+    /// Bytes of address space, and of private writable memory: what RLIMIT_AS and RLIMIT_DATA limit.
+    pub(crate) fn bytes(self) -> (u64, u64) {
+        (self.mapped * page_size(), self.data * page_size())
+    }
 }
 
 /// Allocates nothing: it is read while the other threads are stopped.
