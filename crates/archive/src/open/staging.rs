@@ -86,7 +86,7 @@ impl Staging {
     pub(crate) fn publish(&self, name: &[u8]) -> Result<(), Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let from = openat(&self.target, self.name.as_slice(), flags, Mode::empty())?;
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
         {
             use nix::fcntl::{RenameFlags, renameat2};
             let flags = RenameFlags::RENAME_NOREPLACE;
