@@ -141,8 +141,8 @@ for (const node of [...newest, ...await oldestNodes()]) {
     assert.match(value('cyclic'), /self: \[Circular Object 0x[0-9a-f]+\]/);
     assert.match(value('withGetter'), /computed: \[Getter\/Setter\], only: \[Getter\]/);
     assert.match(value('resolved'), /<fulfilled>: 'done'/);
-    assert.match(value('rejected'), /<rejected>: \[Error: rejected on purpose\n/);
-    assert.match(value('unread'), /^\[RangeError: nobody read its stack\n {4}at makeValues .*scenario\.cjs:\d+:\d+/);
+    assert.match(value('rejected'), /<rejected>: Error: rejected on purpose\n/);
+    assert.match(value('unread'), /^RangeError: nobody read its stack\n {4}at makeValues .*scenario\.cjs:\d+:\d+/);
     assert.match(value('generator'), /suspended at .*scenario\.cjs:\d+:\d+/);
     assert.match(value('classValue'), /^\[class PlantedChild .*scenario\.cjs:\d+:\d+\]/);
     assert.match(value('proxy'), /\[\[target\]\]/);

@@ -10,7 +10,7 @@ pub enum V8Error {
         address: u64,
     },
     /// The word is no tagged pointer to an object with a valid map.
-    #[error("{address:#x} is not a heap object")]
+    #[error("{address:#x} is no object of V8's heap (whatis says what is there)")]
     NotObject {
         /// The word as it was given.
         address: u64,

@@ -16,8 +16,11 @@ const MAX_SOURCE: usize = 512 << 20;
 pub struct Shared {
     /// Where the SharedFunctionInfo is.
     pub address: u64,
-    /// Its name; empty when it has none.
+    /// Its name, or what the compiler calls it where it has none (`Service.handle` of what was assigned there); empty when
+    /// it has neither.
     pub name: String,
+    /// `name` is the compiler's.
+    pub inferred: bool,
     /// The script, unless it is a builtin or native.
     pub script: Option<u64>,
     /// Where its text begins (at its parameters; see `text_start`), in code units from the start of the script.
@@ -97,6 +100,7 @@ impl V8 {
         let mut shared = Shared {
             address: at,
             name: String::new(),
+            inferred: false,
             script: None,
             start: None,
             end: None,
@@ -130,6 +134,7 @@ impl V8 {
                 (shared.start, shared.end) = (Some(start), Some(end));
                 let inferred = self.field(data.address(), self.c.uncompiled_name)?;
                 shared.name = self.name_text(inferred).unwrap_or_default();
+                shared.inferred = true;
             }
         }
         let name = self.field(at, self.c.shared_name)?;
@@ -137,7 +142,7 @@ impl V8 {
             Ok(Kind::String) => {
                 let own = self.name_text(name).unwrap_or_default();
                 if !own.is_empty() {
-                    shared.name = own;
+                    (shared.name, shared.inferred) = (own, false);
                 }
             }
             Ok(Kind::ScopeInfo) => {
@@ -152,6 +157,7 @@ impl V8 {
                         .and_then(|text| self.name_text(text));
                     if let Some(text) = text.filter(|text| !text.is_empty()) {
                         shared.name = text;
+                        shared.inferred = Some(offset) == parts.inferred_name;
                         break;
                     }
                 }
@@ -220,19 +226,40 @@ impl V8 {
         }
     }
 
-    /// A function's name as a stack trace has it, from its own `name` property or the compiler's; empty when it has none.
+    /// A function's name as a stack trace has it: its own `name` property, else the compiler's; empty when it has none.
     ///
     /// # Errors
     /// When it is no function.
     pub fn function_name(&self, function: Tagged) -> Result<String> {
-        let shared = self.shared(self.shared_of(function)?)?;
-        if shared.name.is_empty() {
-            let own = self
-                .own_property(function, "name")
-                .and_then(|value| self.name_text(value));
-            return Ok(own.unwrap_or_default());
+        match self.own_name(function) {
+            Some(name) if !name.is_empty() => Ok(name),
+            _ => Ok(self.shared(self.shared_of(function)?)?.name),
         }
-        Ok(shared.name)
+    }
+
+    /// A function's `name` as the program itself reads it: empty for one that has none.
+    ///
+    /// # Errors
+    /// When it is no function.
+    pub fn given_name(&self, function: Tagged) -> Result<String> {
+        if let Some(name) = self.own_name(function) {
+            return Ok(name);
+        }
+        let shared = self.shared(self.shared_of(function)?)?;
+        // Bit 25 of its flags: made by `new Function`.
+        Ok(if shared.flags >> 25 & 1 == 1 {
+            "anonymous".to_owned()
+        } else if shared.inferred {
+            String::new()
+        } else {
+            shared.name
+        })
+    }
+
+    /// The `name` of a function that has been given one as a plain property.
+    pub(crate) fn own_name(&self, function: Tagged) -> Option<String> {
+        let name = self.own_property(function, "name")?;
+        self.is_string(name).then(|| self.name_text(name))?
     }
 
     /// A script.

@@ -42,6 +42,7 @@ mod v8;
 mod version;
 mod walk;
 
+pub use crate::buffer::{BufferInfo, ViewInfo};
 pub use crate::code::{
     FrameOp, FrameValue, Physical, Place, Safepoint, Tier, TranslatedFrame, Unmade,
 };
@@ -62,7 +63,7 @@ pub use crate::pages::{Page, PageTable, Space};
 pub use crate::present::Present;
 pub use crate::print::{Entry, PrintOptions, Value, key_text, number_text, quoted};
 pub use crate::process::CoreTarget;
-pub use crate::scope::ScopeParts;
+pub use crate::scope::{Scope, ScopeParts};
 pub use crate::string::JsText;
 pub use crate::tagged::Tagged;
 pub use crate::target::{NativeFrame, Region, Symbol, Target, ThreadState};

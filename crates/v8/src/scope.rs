@@ -23,6 +23,8 @@ pub struct ScopeParts {
     pub locals: u64,
     /// First name, when they are inline.
     pub names: Option<u64>,
+    /// What is known of the first of these variables, a Smi each. (`VariableProperties`.)
+    pub infos: u64,
     /// The function's name, and then its slot.
     pub function_name: Option<u64>,
     /// The inferred name.
@@ -31,6 +33,19 @@ pub struct ScopeParts {
     pub positions: Option<u64>,
     /// The scope around.
     pub outer: Option<u64>,
+}
+
+/// One scope of a running program: a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The context.
+    pub context: Tagged,
+    /// What it is of: `function`, `block`, `class`, `module`, …
+    pub kind: &'static str,
+    /// The name of the function, where it has one.
+    pub name: String,
+    /// Its variables.
+    pub variables: Vec<(String, Tagged)>,
 }
 
 /// Decodes one. `word` gives the 8 bytes at an offset.
@@ -72,7 +87,9 @@ pub fn decode(word: impl Fn(u64) -> Result<u64>, column: usize) -> Result<ScopeP
         at += 8;
     }
     let names = (locals < MAX_INLINE_NAMES).then_some(at);
-    at += 8 * if names.is_some() { locals } else { 1 } + 8 * locals;
+    at += 8 * if names.is_some() { locals } else { 1 };
+    let infos = at;
+    at += 8 * locals;
     if bit(10) {
         at += 8;
     }
@@ -117,6 +134,7 @@ pub fn decode(word: impl Fn(u64) -> Result<u64>, column: usize) -> Result<ScopeP
         flags,
         locals,
         names,
+        infos,
         function_name,
         inferred_name,
         positions,
@@ -181,11 +199,11 @@ impl V8 {
         self.c.context_min_slots as u64 + u64::from(extension)
     }
 
-    /// The variables that a function or context holds on to, from the innermost scope outwards: depth, name, value.
+    /// The scopes that a function or a context sees, with their variables, from the innermost outwards.
     ///
     /// # Errors
     /// When it is neither a function nor a context.
-    pub fn closure(&self, value: Tagged) -> Result<Vec<(usize, String, Tagged)>> {
+    pub fn scopes(&self, value: Tagged) -> Result<Vec<Scope>> {
         let mut context = match self.kind_of(value)? {
             Kind::Context => value,
             _ => {
@@ -195,7 +213,6 @@ impl V8 {
         };
         let mut out = Vec::new();
         let mut seen = HashSet::new();
-        let mut depth = 0;
         while self
             .kind_of(context)
             .is_ok_and(|kind| kind == Kind::Context)
@@ -208,22 +225,65 @@ impl V8 {
             let names = self.scope_names(scope).unwrap_or_default();
             let first = self.context_locals_start(context);
             let length = self.array_length(context)?;
-            for (index, name) in names.into_iter().enumerate() {
-                let slot = first + index as u64;
-                if slot < length {
-                    out.push((
-                        depth,
-                        name,
-                        self.unwrap_context_cell(self.element_of(context, slot)?),
-                    ));
-                }
+            let mut variables = Vec::new();
+            for (slot, name) in (first..length).zip(names) {
+                let value = self.element_of(context, slot)?;
+                variables.push((name, self.unwrap_context_cell(value)));
             }
-            context = self.field(
-                context.address(),
-                self.c.array_data + 8 * self.c.context_previous,
-            )?;
-            depth += 1;
+            out.push(Scope {
+                context,
+                kind: self.scope_kind(scope),
+                name: self.scope_function(scope),
+                variables,
+            });
+            let previous = self.c.array_data + 8 * self.c.context_previous;
+            context = self.field(context.address(), previous)?;
         }
         Ok(out)
+    }
+
+    /// What a scope is of. (`ScopeType` of V8's `common/globals.h`, renumbered in 13.)
+    fn scope_kind(&self, scope: Tagged) -> &'static str {
+        const OLD: [&str; 8] = [
+            "class", "eval", "function", "module", "script", "catch", "block", "with",
+        ];
+        const NEW: [&str; 9] = [
+            "script", "script", "class", "eval", "function", "module", "catch", "block", "with",
+        ];
+        let names: &[&str] = if self.column < 2 { &OLD } else { &NEW };
+        let number = self
+            .scope(scope)
+            .map_or(usize::MAX, |parts| parts.flags as usize & 15);
+        names.get(number).copied().unwrap_or("scope")
+    }
+
+    /// The name of the function that a scope is of; empty for others and for those that have none.
+    fn scope_function(&self, scope: Tagged) -> String {
+        let Ok(parts) = self.scope(scope) else {
+            return String::new();
+        };
+        [parts.function_name, parts.inferred_name]
+            .into_iter()
+            .flatten()
+            .filter_map(|offset| {
+                let name = self.field(scope.address(), offset as i64).ok()?;
+                self.name_text(name).filter(|name| !name.is_empty())
+            })
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The variables that a function or context holds on to, from the innermost scope outwards: depth, name, value.
+    ///
+    /// # Errors
+    /// As [`V8::scopes`].
+    pub fn closure(&self, value: Tagged) -> Result<Vec<(usize, String, Tagged)>> {
+        let scopes = self.scopes(value)?.into_iter().enumerate();
+        Ok(scopes
+            .flat_map(|(depth, scope)| {
+                let variables = scope.variables.into_iter();
+                variables.map(move |(name, value)| (depth, name, value))
+            })
+            .collect())
     }
 }

@@ -13,6 +13,9 @@ const MAX_STEPS: usize = 32 << 20;
 /// Most of them in a row that lead to no smaller part: a thin string of a flattened cons of a slice has three.
 const MAX_IDLE: u8 = 16;
 
+/// Most words of a BigInt that is written in decimal.
+const MAX_DECIMAL: u64 = 1024;
+
 /// A string, perhaps only its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JsText {
@@ -261,40 +264,58 @@ impl V8 {
             .is_ok_and(|flags| flags & mask != 0)
     }
 
-    /// A BigInt in decimal, or in hexadecimal when it is longer than 4096 bits.
+    /// Whether a private symbol stands for the private methods of a class. (`Symbol::flags`: bit 5; in 26 the lowest two
+    /// bits are a number, which is then 3.)
+    pub fn is_private_brand(&self, value: Tagged) -> bool {
+        self.memory
+            .u32(self.at(value.address(), self.c.symbol_flags))
+            .is_ok_and(|flags| {
+                if self.column >= 3 {
+                    flags & 3 == 3
+                } else {
+                    flags & 0x21 == 0x21
+                }
+            })
+    }
+
+    /// A BigInt, at most `limit` digits of it, and how many there are more: in decimal, or in hexadecimal when it is longer
+    /// than 65,536 bits, since to write it in decimal takes a time that grows with the square.
     ///
     /// # Errors
     /// When it is none.
-    pub fn bigint(&self, value: Tagged) -> Result<String> {
+    pub fn bigint(&self, value: Tagged, limit: usize) -> Result<(String, u64)> {
         self.expect(value, Kind::BigInt, "a BigInt")?;
         let bits = self
             .memory
             .u32(self.at(value.address(), self.c.bigint_bits))?;
         let count = u64::from((bits & 0x7fff_ffff) >> 1);
-        if count > 1 << 24 {
-            return Err(V8Error::Damaged {
-                address: value.0,
-                what: "a BigInt that is impossibly long",
-            });
-        }
-        let shown = count.min(1 << 12);
-        let mut digits = Vec::with_capacity(shown as usize);
-        for index in 0..shown {
-            digits.push(
-                self.memory.u64(
-                    self.at(value.address(), self.c.bigint_digits)
-                        .wrapping_add(8 * index),
-                )?,
-            );
-        }
-        let sign = if bits & 1 == 1 { "-" } else { "" };
-        Ok(format!(
-            "{sign}{}",
-            if count > 64 {
-                hexadecimal(&digits, count > shown)
-            } else {
-                decimal(digits)
+        let digit = |index: u64| {
+            self.memory.u64(
+                self.at(value.address(), self.c.bigint_digits)
+                    .wrapping_add(8 * index),
+            )
+        };
+        let (text, digits) = if count <= MAX_DECIMAL {
+            let text = decimal((0..count).map(digit).collect::<Result<Vec<_>>>()?);
+            let digits = text.len() as u64;
+            (text, digits)
+        } else {
+            let shown = count.min(limit as u64 / 16 + 2).min(MAX_DECIMAL);
+            let top = format!("{:x}", digit(count - 1)?);
+            let digits = top.len() as u64 + 16 * (count - 1);
+            let rest = (count - shown..count - 1).rev().map(digit);
+            let mut text = top;
+            for word in rest {
+                text.push_str(&format!("{:016x}", word?));
             }
+            (text, digits)
+        };
+        let shown = text.len().min(limit);
+        let sign = if bits & 1 == 1 { "-" } else { "" };
+        let base = if count <= MAX_DECIMAL { "" } else { "0x" };
+        Ok((
+            format!("{sign}{base}{}", &text[..shown]),
+            digits - shown as u64,
         ))
     }
 
@@ -313,17 +334,6 @@ impl V8 {
             found: self.types.name(map.instance_type),
         })
     }
-}
-
-fn hexadecimal(digits: &[u64], more: bool) -> String {
-    let mut out = String::from("0x");
-    if more {
-        out.push('…');
-    }
-    for digit in digits.iter().rev() {
-        out.push_str(&format!("{digit:016x}"));
-    }
-    out
 }
 
 /// Little-endian 64-bit digits in decimal.

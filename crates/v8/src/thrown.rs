@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::code::FrameValue;
+use crate::frames::{Frame, FrameKind};
 use crate::object::Slot;
 use crate::tagged::Tagged;
 use crate::types::Kind;
@@ -39,7 +41,27 @@ impl V8 {
                     Some(message) => format!("{name}: {message}"),
                     None => name,
                 };
-                for site in self.fixed_array(noted).ok()?.into_iter().take(200) {
+                // CallSiteInfos; the newest releases of 26 put the six fields of each into the array itself.
+                let noted = self.fixed_array(noted).ok()?;
+                let sites: Vec<Vec<Tagged>> = match noted.first() {
+                    Some(first)
+                        if self
+                            .kind_of(*first)
+                            .is_ok_and(|kind| kind == Kind::CallSiteInfo) =>
+                    {
+                        noted
+                            .iter()
+                            .map(|site| {
+                                (8..56)
+                                    .step_by(8)
+                                    .filter_map(|at| self.field(site.address(), at).ok())
+                                    .collect()
+                            })
+                            .collect()
+                    }
+                    _ => noted.chunks_exact(6).map(<[Tagged]>::to_vec).collect(),
+                };
+                for site in sites.iter().take(200) {
                     if let Some(line) = self.call_site(site) {
                         let _ = write!(out, "\n    at {line}");
                     }
@@ -50,43 +72,57 @@ impl V8 {
         }
     }
 
-    /// A CallSiteInfo: `name (script:line:column)`. Its fields differ in order between versions; each is told by what it
-    /// is. The offset is one into the code unless bit 6 of the flags says that it is a position.
-    fn call_site(&self, site: Tagged) -> Option<String> {
-        if self.kind_of(site).ok()? != Kind::CallSiteInfo {
-            return None;
-        }
-        let (mut function, mut code, mut numbers) = (None, None, Vec::new());
-        for offset in (8..56).step_by(8) {
-            let value = self.field(site.address(), offset).ok()?;
-            match self.kind_of(value) {
-                Ok(Kind::JsFunction) => function = Some(value),
-                Ok(Kind::BytecodeArray | Kind::Code) => code = Some(value),
-                _ => numbers.extend(value.as_smi()),
-            }
-        }
-        let function = function?;
+    /// The fields of a CallSiteInfo as V8 prints it: `name (script:line:column)`. They differ in order between versions,
+    /// but the receiver stands before the function, and behind it come two numbers: the offset, and the flags: bit 3 a
+    /// constructor, bit 5 a function that awaits, and a bit that says that the offset is a position in the source.
+    fn call_site(&self, site: &[Tagged]) -> Option<String> {
+        let kind = |value: &Tagged| self.kind_of(*value).ok();
+        let at = site
+            .iter()
+            .rposition(|value| kind(value) == Some(Kind::JsFunction))?;
+        let function = site[at];
+        let receiver = site.get(at.checked_sub(1)?).copied();
+        let mut numbers = site[at + 1..].iter().filter_map(|value| value.as_smi());
+        let (offset, flags) = (numbers.next()?, numbers.next()?);
         let shared = self.shared(self.shared_of(function).ok()?).ok()?;
-        let name = self.function_name(function).ok()?;
-        let (offset, flags) = (*numbers.first()?, *numbers.get(1)?);
-        let position = if flags >> 6 & 1 == 1 {
-            u32::try_from(offset).ok()
-        } else {
-            let code = code?;
-            match self.kind_of(code).ok()? {
-                Kind::BytecodeArray => self.bytecode_position(code.address(), i64::from(offset)),
-                _ => shared
-                    .bytecode
-                    .and_then(|bytecode| self.bytecode_position(bytecode, i64::from(offset))),
-            }
+        let frame = Frame {
+            function: Some(function),
+            receiver: receiver.map(FrameValue::Tagged),
+            constructor: flags >> 3 & 1 == 1,
+            ..self.blank(FrameKind::Builtin, String::new())
         };
-        let place = self
-            .location(shared.script?, position.or(shared.start)?)
-            .ok()?;
-        Some(if name.is_empty() {
-            place.to_string()
+        let mut title = self.frame_title(&frame, &shared);
+        if flags >> 5 & 1 == 1 {
+            title.insert_str(0, "async ");
+        }
+        let position = || {
+            let computed = if self.column == 0 { 6 } else { 7 };
+            if flags >> computed & 1 == 1 {
+                return u32::try_from(offset).ok();
+            }
+            // The bytecode, or in 26 a wrapper around it, or code that was made of it.
+            let bytecode = site.iter().find_map(|value| match kind(value)? {
+                Kind::BytecodeArray => Some(value.address()),
+                _ => {
+                    let map = self.map_of(*value).ok()?;
+                    let inner = match self.types.name(map.instance_type).as_str() {
+                        "BYTECODE_WRAPPER" => self.field(value.address(), 8).ok()?,
+                        _ => return None,
+                    };
+                    (kind(&inner)? == Kind::BytecodeArray).then(|| inner.address())
+                }
+            });
+            self.bytecode_position(bytecode.or(shared.bytecode)?, i64::from(offset))
+        };
+        let place = shared
+            .script
+            .zip(position().or(shared.start))
+            .and_then(|(script, position)| self.location(script, position).ok())
+            .map_or("<anonymous>".to_owned(), |place| place.to_string());
+        Some(if title == "<anonymous>" {
+            place
         } else {
-            format!("{name} ({place})")
+            format!("{title} ({place})")
         })
     }
 }

@@ -101,6 +101,9 @@ pub enum Kind {
     JsGenerator,
     JsAsyncFunction,
     JsAsyncGenerator,
+    JsMapIterator,
+    JsSetIterator,
+    JsFinalizationRegistry,
     JsExternal,
     /// An object of no special kind.
     JsObject,
@@ -274,6 +277,14 @@ const KINDS: &[(&str, Kind)] = &[
     ("JS_ASYNC_FUNCTION_OBJECT", Kind::JsAsyncFunction),
     ("JS_ASYNC_GENERATOR_OBJECT", Kind::JsAsyncGenerator),
     ("JS_EXTERNAL_OBJECT", Kind::JsExternal),
+    ("JS_MAP_KEY_ITERATOR", Kind::JsMapIterator),
+    ("JS_MAP_KEY_VALUE_ITERATOR", Kind::JsMapIterator),
+    ("JS_MAP_VALUE_ITERATOR", Kind::JsMapIterator),
+    ("JS_SET_KEY_VALUE_ITERATOR", Kind::JsSetIterator),
+    ("JS_SET_VALUE_ITERATOR", Kind::JsSetIterator),
+    ("JS_FINALIZATION_REGISTRY", Kind::JsFinalizationRegistry),
+    ("JS_DEFERRED_MODULE_NAMESPACE", Kind::JsModuleNamespace),
+    ("JS_DETACHED_TYPED_ARRAY", Kind::JsTypedArray),
 ];
 
 /// Everything that V8 calls an array and that is one to a reader of words.
@@ -295,6 +306,15 @@ const ARRAYS: &[&str] = &[
     "REGISTERED_SYMBOL_TABLE",
     "EPHEMERON_HASH_TABLE",
     "OBJECT_BOILERPLATE_DESCRIPTION",
+];
+
+/// In the order of their types.
+const COLLECTION_ITERATORS: [&str; 5] = [
+    "JS_MAP_KEY_ITERATOR",
+    "JS_MAP_KEY_VALUE_ITERATOR",
+    "JS_MAP_VALUE_ITERATOR",
+    "JS_SET_KEY_VALUE_ITERATOR",
+    "JS_SET_VALUE_ITERATOR",
 ];
 
 impl Types {
@@ -336,6 +356,28 @@ impl Types {
         }
         if let Some(&function) = types.numbers.get("JS_ASYNC_FUNCTION_OBJECT") {
             types.learn("JS_GENERATOR_OBJECT", function.wrapping_sub(1));
+        }
+        // 26 names the deferred module namespaces alone, which come behind the others.
+        if let Some(&deferred) = types.numbers.get("JS_DEFERRED_MODULE_NAMESPACE") {
+            types.learn("JS_MODULE_NAMESPACE", deferred.wrapping_sub(1));
+        }
+        // No version names the iterators of collections: five numbers without a name, behind which come the mutexes or
+        // the iterator helpers.
+        for behind in ["JS_ATOMICS_CONDITION", "JS_ITERATOR_DROP_HELPER"] {
+            if let Some(first) = types
+                .numbers
+                .get(behind)
+                .and_then(|behind| behind.checked_sub(5))
+                && (first..first + 5).all(|number| !types.names.contains_key(&number))
+            {
+                for (number, name) in (first..).zip(COLLECTION_ITERATORS) {
+                    types.learn(name, number);
+                }
+            }
+        }
+        // 20 lacks this one between two that have a name.
+        if let Some(&memory) = types.numbers.get("WASM_MEMORY_OBJECT") {
+            types.learn("WASM_INSTANCE_OBJECT", memory.wrapping_sub(1));
         }
         types.ephemeron = types.numbers.get("EPHEMERON_HASH_TABLE").copied();
         types.fill(contexts, functions, column);

@@ -30,7 +30,7 @@ fn look_at(v8: &V8, word: u64) {
     let _ = v8.shared(value);
     let _ = v8.function_name(value);
     let _ = v8.collection(value, 100);
-    let _ = v8.bigint(value);
+    let _ = v8.bigint(value, 200);
     let _ = v8.closure(value);
     let _ = v8.lookup(value, "name");
     let options = PrintOptions::default();

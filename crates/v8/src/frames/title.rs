@@ -77,7 +77,7 @@ impl V8 {
             return known;
         }
         let name = match frame.function {
-            Some(function) => self.given_name(function),
+            Some(function) => self.own_name(function),
             None => None,
         };
         let name = name.unwrap_or_else(|| self.compiled_name(shared));
@@ -161,12 +161,6 @@ impl V8 {
         Some(name.to_owned())
     }
 
-    /// A function's own `name`, when it was given one that is a string.
-    fn given_name(&self, function: Tagged) -> Option<String> {
-        let name = self.own_property(function, "name")?;
-        (self.kind_of(name).ok()? == Kind::String).then(|| self.name_text(name))?
-    }
-
     /// The compiler's name: V8 has two for what initialises the fields of a class. (`SharedFunctionInfo::DebugName`.)
     fn compiled_name(&self, shared: &Shared) -> String {
         let kind = shared.flags & KIND;
@@ -185,7 +179,7 @@ impl V8 {
 
     /// A function's own `name`, else the compiler's. (`JSFunction::GetDebugName`.)
     fn debug_name(&self, function: Tagged) -> String {
-        self.given_name(function)
+        self.own_name(function)
             .unwrap_or_else(|| self.plain_name(function))
     }
 

@@ -45,6 +45,8 @@ pub(super) fn weak_fields(graph: &HeapGraph, object: &Object) -> Cow<'static, [u
     let v8 = &graph.v8;
     match object.map.kind {
         Kind::JsWeakRef => Cow::Borrowed(&[24]),
+        // In 26 the holdings come before these.
+        Kind::WeakCell if v8.column >= 3 => Cow::Borrowed(&[24, 32]),
         Kind::WeakCell => Cow::Borrowed(&[16, 24]),
         Kind::Context if v8.types.is_native_context(object.map.instance_type) => {
             let native = |offset: &u64| {

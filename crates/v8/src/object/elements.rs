@@ -19,7 +19,7 @@ pub struct Elements {
     pub entries: Vec<(u64, Slot)>,
     /// The array's length, or the highest index and one.
     pub length: u64,
-    /// How many entries there are, also those beyond the limit.
+    /// How many entries there are, also those beyond the limit; of an array how many elements it holds, present or not.
     pub count: u64,
 }
 
@@ -29,7 +29,8 @@ impl V8 {
         ((i64::from(map.bits2) & self.c.elements_kind_mask) >> self.c.elements_kind_shift) as u8
     }
 
-    /// The indexed properties of an object, at most `limit` of them.
+    /// The indexed properties of an object, the first `limit` of them. Absent elements are not among them, and an array
+    /// is read no further than to the last of these.
     ///
     /// # Errors
     /// When its elements are damaged.
@@ -46,11 +47,7 @@ impl V8 {
         }
         let store = self.field(object.address(), self.c.elements)?;
         let store_map = self.map_of(store)?;
-        if self
-            .types
-            .name(store_map.instance_type)
-            .contains("NUMBER_DICTIONARY")
-        {
+        if self.is_number_dictionary(store) {
             let mut entries = self.hash_table(
                 store,
                 self.c.number_dictionary_prefix as u64,
@@ -93,21 +90,22 @@ impl V8 {
             } else {
                 held
             };
-            for index in 0..used.min(limit) {
+            for index in 0..used {
+                if out.entries.len() as u64 >= limit {
+                    break;
+                }
                 let bits = self.memory.u64(
                     self.at(store.address(), self.c.array_data)
                         .wrapping_add(8 * index),
                 )?;
-                out.entries.push((
-                    index,
-                    match bits {
-                        DOUBLE_HOLE => Slot::Hole,
-                        DOUBLE_UNDEFINED if self.column >= 3 => {
-                            Slot::Value(self.root("undefined_value").unwrap_or_default())
-                        }
-                        bits => Slot::Double(f64::from_bits(bits)),
-                    },
-                ));
+                let slot = match bits {
+                    DOUBLE_HOLE => continue,
+                    DOUBLE_UNDEFINED if self.column >= 3 => {
+                        Slot::Value(self.root("undefined_value").unwrap_or_default())
+                    }
+                    bits => Slot::Double(f64::from_bits(bits)),
+                };
+                out.entries.push((index, slot));
             }
             out.count = used;
             return Ok(out);
@@ -140,7 +138,12 @@ impl V8 {
         {
             used = used.min(length.max(0) as u64);
         }
-        for index in 0..used.min(limit) {
+        let array = map.kind == Kind::JsArray;
+        for index in 0..used {
+            let full = out.entries.len() as u64 >= limit;
+            if array && full {
+                break;
+            }
             let mut value = self.element_of(store, index)?;
             if let (Some(context), Some(slot)) = (
                 context,
@@ -149,24 +152,52 @@ impl V8 {
                 value = self.field(context.address(), self.c.array_data + 8 * i64::from(slot))?;
                 value = self.unwrap_context_cell(value);
             }
-            out.entries.push((
-                index,
-                if self.is_hole(value) {
-                    Slot::Hole
-                } else {
-                    Slot::Value(value)
-                },
-            ));
-        }
-        out.count = used;
-        if map.kind != Kind::JsArray {
-            // Room for more is not an element.
-            while matches!(out.entries.last(), Some((_, Slot::Hole))) {
-                out.entries.pop();
+            if self.is_hole(value) {
+                continue;
             }
+            out.count += 1;
+            if !full {
+                out.entries.push((index, Slot::Value(value)));
+            }
+        }
+        if array {
+            out.count = used;
+        } else {
             out.length = out.entries.last().map_or(0, |entry| entry.0 + 1);
         }
         Ok(out)
+    }
+
+    /// One element; none when it is absent.
+    pub fn element(&self, object: Tagged, index: u64) -> Option<Slot> {
+        let map = self.map_of(object).ok()?;
+        let store = self.field(object.address(), self.c.elements).ok()?;
+        // Straight to its place in a plain array of values, which may be long.
+        if map.kind == Kind::JsArray
+            && self
+                .kind_of(store)
+                .is_ok_and(|kind| kind == Kind::FixedArray)
+            && !self.is_number_dictionary(store)
+        {
+            let length = self.field(object.address(), self.c.js_array_length).ok()?;
+            let length = self.number(length)? as u64;
+            if index >= self.array_length(store).ok()?.min(length) {
+                return None;
+            }
+            let value = self.element_of(store, index).ok()?;
+            return (!self.is_hole(value)).then_some(Slot::Value(value));
+        }
+        let elements = self.elements(object, index.saturating_add(1)).ok()?;
+        let found = elements.entries.into_iter().find(|(at, _)| *at == index);
+        found.map(|(_, slot)| slot)
+    }
+
+    fn is_number_dictionary(&self, store: Tagged) -> bool {
+        self.map_of(store).is_ok_and(|map| {
+            self.types
+                .name(map.instance_type)
+                .contains("NUMBER_DICTIONARY")
+        })
     }
 
     /// In 26 a context slot may hold a cell around its value. (`ContextCell`: tagged value 8, state i32 24, double 32.)

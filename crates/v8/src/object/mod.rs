@@ -11,8 +11,6 @@ use crate::tagged::Tagged;
 pub use elements::Elements;
 pub use property::Property;
 
-/// Most entries of one object, array or table that are ever looked at.
-pub const MAX_ENTRIES: u64 = 1 << 26;
 /// Most maps or prototypes that are followed in a chain.
 const MAX_CHAIN: usize = 512;
 

@@ -9,7 +9,7 @@ use crate::tagged::Tagged;
 use crate::types::Kind;
 use crate::v8::{MapInfo, V8};
 
-use super::{MAX_CHAIN, MAX_ENTRIES, Slot};
+use super::{MAX_CHAIN, Slot};
 
 /// One property.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,8 +215,7 @@ impl V8 {
     /// An own or inherited property, or an element, by name.
     pub fn lookup(&self, object: Tagged, name: &str) -> Option<Slot> {
         if let Ok(index) = name.parse::<u64>()
-            && let Ok(elements) = self.elements(object, MAX_ENTRIES)
-            && let Some((_, slot)) = elements.entries.into_iter().find(|(at, _)| *at == index)
+            && let Some(slot) = self.element(object, index)
         {
             return Some(slot);
         }

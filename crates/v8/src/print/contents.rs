@@ -1,7 +1,7 @@
 //! What is inside an object: entries, elements, properties, and what V8 keeps in fields of its own.
 
 use crate::error::Result;
-use crate::object::Slot;
+use crate::object::{Property, Slot};
 use crate::tagged::Tagged;
 use crate::types::Kind;
 
@@ -20,97 +20,37 @@ impl Printer<'_> {
     ) -> Result<()> {
         let v8 = self.v8;
         let at = value.address();
-        let limit = self.options.entries as u64;
         match kind {
-            Kind::JsMap | Kind::JsSet => {
-                let (entries, used) = v8.collection(value, limit)?;
-                out.more = used.saturating_sub(entries.len() as u64);
-                for (key, content) in entries {
-                    let map_key = (kind == Kind::JsMap).then(|| self.value(key, depth));
-                    let content = self.value(content, depth);
-                    out.entries.push(Entry {
-                        key: None,
-                        map_key,
-                        value: content,
-                    });
-                }
+            Kind::JsMap | Kind::JsSet | Kind::JsWeakMap | Kind::JsWeakSet => {
+                self.collection(value, kind, depth, out)?
             }
-            Kind::JsWeakMap | Kind::JsWeakSet => {
-                let entries = v8.weak_collection(value)?;
-                out.more = (entries.len() as u64).saturating_sub(limit);
-                for (key, content) in entries.into_iter().take(limit as usize) {
-                    let key = self.value(key, depth);
-                    if kind == Kind::JsWeakMap {
-                        let content = self.value(content, depth);
-                        out.entries.push(Entry {
-                            key: None,
-                            map_key: Some(key),
-                            value: content,
-                        });
-                    } else {
-                        out.entries.push(Entry {
-                            key: None,
-                            map_key: None,
-                            value: key,
-                        });
-                    }
-                }
-            }
-            Kind::JsTypedArray => {
-                self.typed_entries(value, out)?;
-                return Ok(());
-            }
-            Kind::JsArrayBuffer | Kind::JsDataView => self.buffer(value, kind, out)?,
+            Kind::JsMapIterator | Kind::JsSetIterator => self.collection_rest(value, depth, out)?,
+            Kind::JsTypedArray => self.typed_entries(value, out)?,
+            Kind::JsArrayBuffer => self.buffer(value, out)?,
+            Kind::JsDataView => self.view(value, out)?,
             Kind::JsPromise => self.promise(value, depth, out)?,
             Kind::JsProxy => {
-                for (name, field) in [
-                    ("[[target]]", v8.c.js_proxy_target),
-                    ("[[handler]]", v8.c.js_proxy_handler),
-                ] {
-                    self.named(name, v8.field(at, field)?, depth, out);
-                }
+                self.named(
+                    "[[target]]",
+                    v8.field(at, v8.c.js_proxy_target)?,
+                    depth,
+                    out,
+                );
+                self.named(
+                    "[[handler]]",
+                    v8.field(at, v8.c.js_proxy_handler)?,
+                    depth,
+                    out,
+                );
                 return Ok(());
             }
-            Kind::JsWeakRef => self.named(
-                "[[target]]",
-                v8.field(at, v8.c.js_weak_ref_target)?,
-                depth,
-                out,
-            ),
+            Kind::JsWeakRef => {
+                let target = v8.field(at, v8.c.js_weak_ref_target)?;
+                self.named("[[target]]", target, depth, out);
+            }
+            Kind::JsFinalizationRegistry => self.registry(value, depth, out)?,
             Kind::JsGenerator | Kind::JsAsyncGenerator | Kind::JsAsyncFunction => {
-                let state = match v8.field(at, v8.c.generator_continuation)?.as_smi() {
-                    Some(-1) => "closed".to_owned(),
-                    Some(-2) => "running".to_owned(),
-                    _ => {
-                        let place = v8
-                            .generator_frame(value)
-                            .ok()
-                            .and_then(|frame| frame.location);
-                        place.map_or("suspended".to_owned(), |place| {
-                            format!("suspended at {place}")
-                        })
-                    }
-                };
-                out.entries.push(Entry {
-                    key: Some("[[state]]".to_owned()),
-                    map_key: None,
-                    value: Value::plain("internal", state),
-                });
-                self.named(
-                    "[[function]]",
-                    v8.field(at, v8.c.generator_function)?,
-                    0,
-                    out,
-                );
-                self.named(
-                    "[[receiver]]",
-                    v8.field(at, v8.c.generator_receiver)?,
-                    0,
-                    out,
-                );
-                if let Some(promise) = v8.generator_promise(value) {
-                    self.named("[[promise]]", promise, 0, out);
-                }
+                self.generator(value, out)?
             }
             Kind::JsBoundFunction => {
                 self.named("[[target]]", v8.field(at, v8.c.js_bound_target)?, 0, out);
@@ -119,172 +59,321 @@ impl Printer<'_> {
                     self.named("[[argument]]", argument, depth, out);
                 }
             }
-            Kind::JsModuleNamespace => self.module(value, depth, out)?,
+            Kind::JsRegExp => {
+                // lastIndex is the first property in the object, and shows only where it matters.
+                let last = v8.field(at, v8.c.js_regexp_flags + 8)?;
+                if last.as_smi() != Some(0) {
+                    self.named("lastIndex", last, depth, out);
+                }
+            }
+            Kind::JsModuleNamespace => return self.module(value, depth, out),
+            Kind::JsObject => {
+                self.iterator(value, depth, out)?;
+                self.fields(value, depth, out)?;
+            }
             _ => {}
         }
-        // Elements, then named properties.
-        let elements = v8.elements(value, limit)?;
-        let array = kind == Kind::JsArray || kind == Kind::JsArguments;
+        if kind != Kind::JsTypedArray {
+            self.elements(value, kind, depth, out)?;
+        }
+        self.properties(value, kind, depth, out)
+    }
+
+    /// Whether an object has nothing to show.
+    pub(super) fn is_empty(&self, value: Tagged, kind: Kind) -> bool {
+        // In a list of brief texts the address is what matters.
+        if self.options.depth == 0 || !matches!(kind, Kind::JsObject | Kind::JsArray) {
+            return false;
+        }
+        let v8 = self.v8;
+        v8.elements(value, 1)
+            .is_ok_and(|elements| elements.entries.is_empty() && elements.length == 0)
+            && v8
+                .properties(value)
+                .is_ok_and(|properties| !properties.iter().any(|property| self.is_shown(property)))
+            && v8.map_of(value).is_ok_and(|map| {
+                matches!(
+                    v8.types.name(map.instance_type).as_str(),
+                    "JS_OBJECT" | "JS_ARRAY"
+                )
+            })
+    }
+
+    fn collection(
+        &mut self,
+        value: Tagged,
+        kind: Kind,
+        depth: usize,
+        out: &mut Value,
+    ) -> Result<()> {
+        let limit = self.options.entries as u64;
+        let (entries, used) = if matches!(kind, Kind::JsMap | Kind::JsSet) {
+            self.v8.collection(value, limit)?
+        } else {
+            let all = self.v8.weak_collection(value)?;
+            let used = all.len() as u64;
+            (all, used)
+        };
+        let pairs = matches!(kind, Kind::JsMap | Kind::JsWeakMap);
+        for (key, content) in entries.into_iter().take(limit as usize) {
+            let map_key = pairs.then(|| self.value(key, depth));
+            let value = self.value(if pairs { content } else { key }, depth);
+            out.entries.push(Entry {
+                key: None,
+                map_key,
+                value,
+            });
+        }
+        out.items = out.entries.len();
+        out.more = used.saturating_sub(out.items as u64);
+        Ok(())
+    }
+
+    fn registry(&mut self, value: Tagged, depth: usize, out: &mut Value) -> Result<()> {
+        let v8 = self.v8;
+        let cleanup = v8.field(value.address(), v8.c.object_header + 8)?;
+        self.named("[[cleanup]]", cleanup, depth, out);
+        for [target, holdings, token] in v8.registered(value, self.options.entries as u64)? {
+            let mut cell = Value {
+                brackets: Some(("{", "}")),
+                ..Value::plain("internal", "")
+            };
+            self.named("target", target, depth, &mut cell);
+            self.named("holdings", holdings, depth, &mut cell);
+            if !v8.is_undefined(token) {
+                self.named("token", token, depth, &mut cell);
+            }
+            out.entries.push(Entry::named("[[cell]]", cell));
+        }
+        Ok(())
+    }
+
+    /// Fields of objects that the embedder or the language gives no property for. (`JSNumberFormat` and the other objects of
+    /// Intl have their locale as the first string among their fields; `WasmMemoryObject` its ArrayBuffer at 24,
+    /// `WasmInstanceObject` its exports behind its module.)
+    fn fields(&mut self, value: Tagged, depth: usize, out: &mut Value) -> Result<()> {
+        let v8 = self.v8;
+        let map = v8.map_of(value)?;
+        let fields = || {
+            (v8.c.object_header..i64::from(map.size))
+                .step_by(8)
+                .filter_map(|offset| v8.field(value.address(), offset).ok())
+        };
+        match v8.types.name(map.instance_type).as_str() {
+            "JS_COLLATOR"
+            | "JS_DATE_TIME_FORMAT"
+            | "JS_DISPLAY_NAMES"
+            | "JS_DURATION_FORMAT"
+            | "JS_LIST_FORMAT"
+            | "JS_NUMBER_FORMAT"
+            | "JS_PLURAL_RULES"
+            | "JS_RELATIVE_TIME_FORMAT"
+            | "JS_SEGMENTER"
+            | "JS_V8_BREAK_ITERATOR" => {
+                let locale =
+                    fields().find(|field| v8.string_length(*field).is_ok_and(|length| length > 0));
+                if let Some(locale) = locale {
+                    self.named("[[locale]]", locale, depth, out);
+                }
+            }
+            "WASM_MEMORY_OBJECT" => {
+                let buffer = fields().next().unwrap_or_default();
+                self.named("[[buffer]]", buffer, depth, out);
+            }
+            "WASM_INSTANCE_OBJECT" => {
+                let is_module = |field: &Tagged| {
+                    v8.map_of(*field)
+                        .is_ok_and(|map| v8.types.name(map.instance_type) == "WASM_MODULE_OBJECT")
+                };
+                if let Some(exports) = fields().skip_while(|field| !is_module(field)).nth(1) {
+                    self.named("[[exports]]", exports, depth, out);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Elements: of arrays by their place, of other objects with their index.
+    fn elements(&mut self, value: Tagged, kind: Kind, depth: usize, out: &mut Value) -> Result<()> {
+        let limit = self.options.entries as u64;
+        let mut elements = self.v8.elements(value, limit)?;
+        let array = matches!(kind, Kind::JsArray | Kind::JsArguments);
+        // The holes between two elements count as one.
+        if array {
+            let mut lines = 0;
+            let mut next = 0;
+            let fits = elements.entries.iter().take_while(|(index, _)| {
+                lines += 1 + u64::from(*index > next);
+                next = index + 1;
+                lines <= limit
+            });
+            let fits = fits.count();
+            if fits < elements.entries.len() {
+                elements.entries.truncate(fits.max(1));
+            }
+        }
         let mut next = 0;
         for (index, slot) in &elements.entries {
-            if array && *index > next && !matches!(slot, Slot::Hole) {
-                out.entries.push(hole(index - next));
-            }
-            if matches!(slot, Slot::Hole) {
-                continue;
+            if array && *index > next {
+                out.entries.push(holes(index - next));
             }
             let content = self.slot(slot, depth);
-            let key = (!array).then(|| quoted(&index.to_string()));
-            out.entries.push(Entry {
-                key,
-                map_key: None,
-                value: content,
+            out.entries.push(if array {
+                Entry::item(content)
+            } else {
+                Entry::named(quoted(&index.to_string()), content)
             });
             next = index + 1;
         }
-        let shown = elements.entries.last().map_or(0, |entry| entry.0 + 1);
-        if elements.count > elements.entries.len() as u64 && elements.entries.len() as u64 >= limit
-        {
-            out.more += if array {
-                elements.length.saturating_sub(shown)
-            } else {
-                elements.count - elements.entries.len() as u64
-            };
-        } else if array && elements.length > next {
-            out.entries.push(hole(elements.length - next));
+        let shown = elements.entries.len() as u64;
+        if array && shown < limit && shown == self.present(value, &elements, shown)? {
+            if elements.length > next {
+                out.entries.push(holes(elements.length - next));
+            }
+        } else if array {
+            out.more += elements.length.saturating_sub(next);
+        } else {
+            out.more += elements.count.saturating_sub(shown);
         }
-        if kind == Kind::JsProxy || kind == Kind::JsModuleNamespace {
-            return Ok(());
+        if array || out.items == 0 {
+            out.items = out.entries.len();
+        }
+        Ok(())
+    }
+
+    /// How many present elements an array has, at most one more than are shown.
+    fn present(
+        &self,
+        value: Tagged,
+        elements: &crate::object::Elements,
+        shown: u64,
+    ) -> Result<u64> {
+        if elements.count <= shown {
+            return Ok(shown);
+        }
+        Ok(self.v8.elements(value, shown + 1)?.entries.len() as u64)
+    }
+
+    /// Whether a property shows: those of the program that are enumerable, its private fields, and with `hidden` all.
+    /// Private methods are those of the class, as public ones are.
+    fn is_shown(&self, property: &Property) -> bool {
+        if self.options.hidden {
+            return true;
+        }
+        if property.private {
+            return self
+                .v8
+                .symbol_description(property.key)
+                .ok()
+                .flatten()
+                .is_some_and(|name| name.starts_with('#'));
+        }
+        property.enumerable && !matches!(property.slot, Slot::Native)
+    }
+
+    /// Named properties, those with symbols for keys last.
+    fn properties(
+        &mut self,
+        value: Tagged,
+        kind: Kind,
+        depth: usize,
+        out: &mut Value,
+    ) -> Result<()> {
+        let v8 = self.v8;
+        let mut properties = v8.properties(value)?;
+        properties.sort_by_key(|property| !property.private && !v8.is_string(property.key));
+        if kind == Kind::JsError {
+            properties.sort_by_key(|property| !property.enumerable);
         }
         let mut count = 0;
-        for property in v8.properties(value)? {
-            let hash_name = property.private
-                && v8
-                    .symbol_description(property.key)
-                    .ok()
-                    .flatten()
-                    .is_some_and(|name| name.starts_with('#'));
-            // Of private symbols those with a # are the program's; accessors of V8's and hidden ones only when asked for.
-            if !self.options.hidden
-                && (!property.enumerable && !hash_name
-                    || matches!(property.slot, Slot::Native)
-                    || property.private && !hash_name)
-            {
+        for property in &properties {
+            let mut name = v8.key_text(property);
+            let mut shown = self.is_shown(property);
+            if kind == Kind::JsError && !property.private {
+                shown = match name.as_str() {
+                    // What the head tells already.
+                    "name" | "message" | "stack" if !self.options.hidden => {
+                        property.enumerable && !self.is_told(&property.slot, &out.text)
+                    }
+                    "cause" | "errors" => true,
+                    _ => shown,
+                };
+            }
+            if !shown || kind == Kind::JsRegExp && name == "lastIndex" {
                 continue;
             }
-            if count >= limit {
-                out.more += 1;
+            if count >= self.options.entries {
+                out.more_properties += 1;
                 continue;
             }
             count += 1;
-            let key = v8.key_text(&property);
-            let key = if v8.is_string(property.key) {
-                key_text(&key)
-            } else if property.private {
-                key
-            } else {
-                format!("[{key}]")
-            };
-            let key = if property.enumerable || property.private {
-                key
-            } else {
-                format!("[{key}]")
-            };
-            let content = self.slot(&property.slot, depth);
-            out.entries.push(Entry {
-                key: Some(key),
-                map_key: None,
-                value: content,
-            });
-        }
-        Ok(())
-    }
-
-    fn promise(&mut self, value: Tagged, depth: usize, out: &mut Value) -> Result<()> {
-        let v8 = self.v8;
-        let flags = v8
-            .field(value.address(), v8.c.js_promise_flags)?
-            .as_smi()
-            .unwrap_or(0);
-        let result = v8.field(value.address(), v8.c.js_promise_result)?;
-        let state = match flags & 3 {
-            0 => "<pending>",
-            1 => "<fulfilled>",
-            _ => "<rejected>",
-        };
-        if flags & 3 == 0 {
-            out.entries.push(Entry {
-                key: None,
-                map_key: None,
-                value: Value::plain("internal", state),
-            });
-            for (handler, settles) in v8.reactions(value).into_iter().take(self.options.entries) {
-                let waits = match v8
-                    .awaiting_generator(handler)
-                    .and_then(|generator| v8.generator_frame(generator).ok())
-                {
-                    Some(frame) => format!(
-                        "await in {} ({})",
-                        frame.name,
-                        frame
-                            .location
-                            .map_or(String::new(), |place| place.to_string())
-                    ),
-                    None if v8
-                        .kind_of(handler)
-                        .is_ok_and(|kind| kind == Kind::JsFunction) =>
-                    {
-                        v8.brief(handler)
-                    }
-                    None => format!("settles {}", v8.brief(settles)),
-                };
-                out.entries.push(Entry {
-                    key: Some("[[reaction]]".to_owned()),
-                    map_key: None,
-                    value: Value::plain("internal", waits),
-                });
+            if self.brand(property, out) {
+                continue;
             }
-        } else {
-            self.named(state, result, depth, out);
+            if v8.is_string(property.key) {
+                name = key_text(&name);
+            } else if !property.private {
+                name = format!("[{name}]");
+            }
+            if !property.enumerable && !property.private {
+                name = format!("[{name}]");
+            }
+            let content = self.slot(&property.slot, depth);
+            out.entries.push(Entry::named(name, content));
         }
         Ok(())
     }
 
-    /// The exports of a module namespace. (`JSModuleNamespace::module` 24, `Module::exports` 8: an ObjectHashTable from
-    /// names to Cells.)
+    fn is_told(&self, slot: &Slot, head: &str) -> bool {
+        match slot {
+            Slot::Value(value) => self
+                .v8
+                .name_text(*value)
+                .is_none_or(|text| head.contains(&text)),
+            _ => true,
+        }
+    }
+
+    /// The exports of a module namespace. (`JSModuleNamespace::module` is its last field, `Module::exports` 8: an
+    /// ObjectHashTable from names to Cells; what is not initialised yet is a hole.)
     fn module(&mut self, value: Tagged, depth: usize, out: &mut Value) -> Result<()> {
         let v8 = self.v8;
-        let module = v8.field(value.address(), v8.c.object_header)?;
+        let size = v8.map_of(value)?.size;
+        let module = v8.field(value.address(), i64::from(size) - 8)?;
         let exports = v8.field(module.address(), 8)?;
-        for entry in v8
-            .hash_table(exports, 0, 2)?
-            .into_iter()
-            .take(self.options.entries)
-        {
-            let [name, cell] = entry[..] else { continue };
-            let Some(name) = v8.name_text(name) else {
-                continue;
-            };
-            let content = match v8.kind_of(cell) {
-                Ok(Kind::Cell) => v8.field(cell.address(), 8)?,
-                _ => cell,
-            };
-            self.named(&key_text(&name), content, depth, out);
+        let mut all = Vec::new();
+        for entry in v8.hash_table(exports, 0, 2)? {
+            if let [name, cell] = entry[..]
+                && let Some(name) = v8.name_text(name)
+            {
+                all.push((name, cell));
+            }
         }
-        out.entries.sort_by(|a, b| a.key.cmp(&b.key));
+        all.sort();
+        for (name, cell) in all.iter().take(self.options.entries) {
+            let content = match v8.kind_of(*cell) {
+                Ok(Kind::Cell) => v8.field(cell.address(), 8)?,
+                _ => *cell,
+            };
+            let slot = if v8.is_hole(content) {
+                Slot::Hole
+            } else {
+                Slot::Value(content)
+            };
+            let content = self.slot(&slot, depth);
+            out.entries.push(Entry::named(key_text(name), content));
+        }
+        out.more_properties = (all.len() as u64).saturating_sub(self.options.entries as u64);
         Ok(())
     }
 }
 
-fn hole(count: u64) -> Entry {
+fn holes(count: u64) -> Entry {
     let text = if count == 1 {
         "<1 empty item>".to_owned()
     } else {
         format!("<{count} empty items>")
     };
-    Entry {
-        key: None,
-        map_key: None,
-        value: Value::plain("hole", text),
-    }
+    Entry::item(Value::plain("hole", text))
 }

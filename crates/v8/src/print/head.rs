@@ -8,71 +8,64 @@ use crate::types::Kind;
 use super::Printer;
 use super::text::{iso_time, number_text};
 
+/// Most prototypes that are asked for anything.
+pub(super) const MAX_PROTOTYPES: usize = 64;
+
 impl Printer<'_> {
     /// What stands before the braces.
     pub(super) fn head(&mut self, value: Tagged, kind: Kind, class: &str) -> Result<String> {
         let v8 = self.v8;
         let at = value.address();
         Ok(match kind {
-            Kind::JsFunction => {
-                let shared = v8.shared(v8.shared_of(value)?)?;
-                let name = v8.function_name(value)?;
-                let source = shared
-                    .script
-                    .and(shared.text_start)
-                    .and_then(|_| v8.function_text(&shared).ok())
-                    .unwrap_or_default();
-                // FunctionKind, the lowest 5 bits: 3 to 6 are constructors of classes. (V8's `objects/function-kind.h`.)
-                let what = if (3..=6).contains(&(shared.flags & 31)) {
-                    "class"
-                } else if source.starts_with("async function*") || source.starts_with("async *") {
-                    "AsyncGeneratorFunction:"
-                } else if source.starts_with("async") {
-                    "AsyncFunction:"
-                } else if source.starts_with("function*") || source.starts_with('*') {
-                    "GeneratorFunction:"
-                } else {
-                    "Function:"
-                };
-                let name = if name.is_empty() {
-                    "(anonymous)".to_owned()
-                } else {
-                    name
-                };
-                let place = v8
-                    .function_location(&shared)
-                    .map_or(String::new(), |place| format!(" {place}"));
-                format!("[{what} {name}{place}]")
-            }
+            Kind::JsFunction => self.function(value)?,
             Kind::JsBoundFunction => {
-                let target = v8.field(at, v8.c.js_bound_target)?;
-                let name = v8.function_name(target).unwrap_or_default();
-                format!("[Function: bound {name}]")
+                let name = match v8.own_property(value, "name") {
+                    Some(name) => v8.name_text(name).unwrap_or_default(),
+                    None => {
+                        let target = v8.field(at, v8.c.js_bound_target)?;
+                        format!("bound {}", v8.given_name(target).unwrap_or_default())
+                    }
+                };
+                format!("[Function: {name}]")
             }
             Kind::JsArray => {
                 let length = v8
                     .number(v8.field(at, v8.c.js_array_length)?)
                     .unwrap_or(0.0);
-                if class == "Array" {
+                let prefix = self.prefix(value, class, &format!("({})", number_text(length)))?;
+                if prefix == format!("Array({})", number_text(length)) {
                     String::new()
                 } else {
-                    format!("{class}({})", number_text(length))
+                    prefix
                 }
             }
             Kind::JsArguments => "[Arguments]".to_owned(),
             Kind::JsTypedArray => {
-                let (name, _, length, _) = self.typed(value)?;
-                if class == "Buffer" || class == "FastBuffer" {
+                let (name, _, length, _) = v8.typed_array(value)?;
+                if matches!(class, "Buffer" | "FastBuffer") {
                     format!("Buffer({length})")
                 } else if class == name {
                     format!("{name}({length})")
                 } else {
-                    format!("{class}({length})")
+                    format!("{class}({length}) [{name}]")
                 }
             }
             Kind::JsMap | Kind::JsSet => {
                 let (_, used) = v8.collection(value, 0)?;
-                format!("{class}({used})")
+                self.prefix(value, class, &format!("({used})"))?
+            }
+            Kind::JsMapIterator | Kind::JsSetIterator => {
+                let name = v8.types.name(v8.map_of(value)?.instance_type);
+                let of = if kind == Kind::JsMapIterator {
+                    "Map"
+                } else {
+                    "Set"
+                };
+                if name.ends_with("KEY_VALUE_ITERATOR") {
+                    format!("[{of} Entries]")
+                } else {
+                    format!("[{of} Iterator]")
+                }
             }
             Kind::JsDate => {
                 let text = self
@@ -85,11 +78,25 @@ impl Printer<'_> {
                     format!("{class} {text}")
                 }
             }
-            Kind::JsRegExp => self.regexp(value)?,
-            Kind::JsError => self.error_head(value, class),
+            Kind::JsRegExp => {
+                let text = self.regexp(value)?;
+                if class == "RegExp" {
+                    text
+                } else {
+                    format!("{class} {text}")
+                }
+            }
             Kind::JsWrapper => {
                 let inner = self.value(v8.field(at, v8.c.js_wrapper_value)?, 0);
                 format!("[{class}: {}]", inner.text)
+            }
+            Kind::JsProxy => {
+                let handler = v8.field(at, v8.c.js_proxy_handler)?;
+                if v8.root_name(handler) == Some("null_value") {
+                    "<Revoked Proxy>".to_owned()
+                } else {
+                    "Proxy".to_owned()
+                }
             }
             Kind::JsGenerator => "Object [Generator]".to_owned(),
             Kind::JsAsyncGenerator => "Object [AsyncGenerator]".to_owned(),
@@ -97,17 +104,126 @@ impl Printer<'_> {
             Kind::JsGlobalObject | Kind::JsGlobalProxy => "Object [global]".to_owned(),
             Kind::JsModuleNamespace => "[Module: null prototype]".to_owned(),
             Kind::JsExternal => format!("[External: {:#x}]", v8.memory.u64(at + 24).unwrap_or(0)),
-            _ => {
-                let map = v8.map_of(value)?;
-                let prototype = v8.field(map.address, v8.c.map_prototype)?;
-                match class {
-                    "Object" if v8.root_name(prototype) == Some("null_value") => {
-                        "[Object: null prototype]".to_owned()
+            _ => match self.iterator_head(value)? {
+                Some(head) => head,
+                None => {
+                    let prefix = self.prefix(value, class, "")?;
+                    if prefix == "Object" {
+                        String::new()
+                    } else {
+                        prefix
                     }
-                    "Object" => String::new(),
-                    _ => class.to_owned(),
                 }
+            },
+        })
+    }
+
+    /// `Class(size) [tag]`; of what has no prototype `[Class(size): null prototype]`.
+    fn prefix(&mut self, value: Tagged, class: &str, size: &str) -> Result<String> {
+        let v8 = self.v8;
+        let map = v8.map_of(value)?;
+        let prototype = v8.field(map.address, v8.c.map_prototype)?;
+        let tag = self.tag(value, prototype).unwrap_or_default();
+        if v8.root_name(prototype) == Some("null_value") {
+            let mut prefix = format!("[{class}{size}: null prototype]");
+            if !tag.is_empty() && tag != class {
+                prefix.push_str(&format!(" [{tag}]"));
             }
+            return Ok(prefix);
+        }
+        Ok(if tag.is_empty() || tag == class {
+            format!("{class}{size}")
+        } else if tag.rsplit_once('.').is_some_and(|(_, last)| last == class) {
+            // Intl.NumberFormat, WebAssembly.Module: the tag is the class by its full name.
+            format!("{tag}{size}")
+        } else {
+            format!("{class}{size} [{tag}]")
+        })
+    }
+
+    /// What `Symbol.toStringTag` says of an object, where it is a plain string.
+    fn tag(&mut self, value: Tagged, prototype: Tagged) -> Option<String> {
+        let symbol = self.v8.root("to_string_tag_symbol")?;
+        let own = |printer: &Self, object: Tagged| {
+            let map = printer.v8.map_of(object).ok()?;
+            let named = printer.v8.is_dictionary_map(&map)
+                || printer
+                    .v8
+                    .map_keys(&map)
+                    .is_ok_and(|keys| keys.iter().any(|(key, _, _)| *key == symbol));
+            if !named {
+                return None;
+            }
+            let properties = printer.v8.properties(object).ok()?;
+            let tag = properties
+                .into_iter()
+                .find(|property| property.key == symbol)?;
+            Some(match tag.slot {
+                Slot::Value(text) => printer.v8.name_text(text),
+                _ => None,
+            })
+        };
+        if let Some(tag) = own(self, value) {
+            return tag;
+        }
+        if let Some(known) = self.tags.get(&prototype.0) {
+            return known.clone();
+        }
+        let mut at = prototype;
+        let mut found = None;
+        for _ in 0..MAX_PROTOTYPES {
+            let Ok(map) = self.v8.map_of(at) else { break };
+            if !map.kind.is_js_object() || map.kind == Kind::JsProxy {
+                break;
+            }
+            if let Some(tag) = own(self, at) {
+                found = tag;
+                break;
+            }
+            at = self
+                .v8
+                .field(map.address, self.v8.c.map_prototype)
+                .unwrap_or_default();
+        }
+        self.tags.insert(prototype.0, found.clone());
+        found
+    }
+
+    /// `[Function: name file:line:column]`, `[class Name extends Base file:line:column]`.
+    fn function(&mut self, value: Tagged) -> Result<String> {
+        let v8 = self.v8;
+        let shared = v8.shared(v8.shared_of(value)?)?;
+        let mut name = v8.given_name(value)?;
+        let place = v8
+            .function_location(&shared)
+            .map_or(String::new(), |place| format!(" {place}"));
+        // FunctionKind, the lowest 5 bits, in the order of V8's `objects/function-kind.h`; the same in all four.
+        let kind = shared.flags & 31;
+        if (3..=6).contains(&kind) {
+            if name.is_empty() {
+                "(anonymous)".clone_into(&mut name);
+            }
+            let map = v8.map_of(value)?;
+            let base = v8.field(map.address, v8.c.map_prototype)?;
+            let base = v8.given_name(base).unwrap_or_default();
+            let extends = match (base.is_empty(), kind) {
+                (false, _) => format!(" extends {base}"),
+                // A derived class whose base is no class.
+                (true, 5 | 6) => " extends null".to_owned(),
+                _ => String::new(),
+            };
+            return Ok(format!("[class {name}{extends}{place}]"));
+        }
+        let what = match kind {
+            12..=15 => "AsyncFunction",
+            16..=18 => "AsyncGeneratorFunction",
+            19..=21 => "GeneratorFunction",
+            _ => "Function",
+        };
+        Ok(if name.is_empty() {
+            format!("[{what} (anonymous){place}]")
+        } else {
+            format!("[{what}: {name}{place}]")
         })
     }
 
@@ -116,13 +232,8 @@ impl Printer<'_> {
             .v8
             .field(value.address(), self.v8.c.js_date_value)
             .ok()?;
-        // A tagged number in 20, a raw double later: a pointer to a number is one, and so is a small integer.
-        if self.v8.column == 0
-            || self
-                .v8
-                .kind_of(field)
-                .is_ok_and(|kind| kind == Kind::HeapNumber)
-        {
+        // A tagged number in 20 and 22, a raw double later.
+        if self.v8.column < 2 {
             return self.v8.number(field);
         }
         Some(f64::from_bits(field.0))
@@ -136,7 +247,7 @@ impl Printer<'_> {
             .as_smi()
             .unwrap_or(0);
         // JSRegExp::Flag, by bit; written in the order of the language.
-        const FLAGS: [(i32, char); 8] = [
+        const FLAGS: [(i32, char); 9] = [
             (7, 'd'),
             (0, 'g'),
             (1, 'i'),
@@ -144,6 +255,7 @@ impl Printer<'_> {
             (2, 'm'),
             (5, 's'),
             (4, 'u'),
+            (8, 'v'),
             (3, 'y'),
         ];
         let mut text = format!("/{}/", v8.text(source, 4096)?.text);
@@ -153,26 +265,6 @@ impl Printer<'_> {
                 .filter(|(bit, _)| flags >> bit & 1 == 1)
                 .map(|(_, c)| *c),
         );
-        if flags >> 8 & 1 == 1 {
-            text.push('v');
-        }
         Ok(text)
-    }
-
-    /// `TypeError: message` and the stack.
-    fn error_head(&mut self, value: Tagged, class: &str) -> String {
-        let v8 = self.v8;
-        if let Some(stack) = v8.error_stack(value) {
-            return format!("[{stack}]");
-        }
-        let text = |slot: Option<Slot>| match slot {
-            Some(Slot::Value(value)) => v8.name_text(value),
-            _ => None,
-        };
-        let name = text(v8.lookup(value, "name")).unwrap_or_else(|| class.to_owned());
-        match text(v8.lookup(value, "message")).filter(|message| !message.is_empty()) {
-            Some(message) => format!("[{name}: {message}]"),
-            None => format!("[{name}]"),
-        }
     }
 }

@@ -1,13 +1,20 @@
 //! Values as a developer writes them: one tree, from which text and JSON are made.
+//!
+//! The spelling is that of Node's `util.inspect`, but where a core can tell more than a running program: places of
+//! functions, what weak collections hold, states of promises and generators, private members, accessors' fields.
 
 mod bytes;
 mod contents;
 mod head;
 mod internal;
+mod iterator;
+mod private;
+mod suspended;
 mod text;
+mod thrown;
 mod value;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::Result;
 use crate::object::Slot;
@@ -18,10 +25,15 @@ use crate::v8::V8;
 pub use text::{key_text, number_text, quoted};
 pub use value::{Entry, Value};
 
+/// Most levels that are opened, whatever is asked for: a list of millions is not followed to its end.
+const MAX_DEPTH: usize = 64;
+/// Most values in one answer: a bound for tables of tables.
+const MAX_VALUES: usize = 200_000;
+
 /// How much is shown.
 #[derive(Debug, Clone)]
 pub struct PrintOptions {
-    /// How many levels of objects are opened; 0 shows the value's head alone.
+    /// How many levels of objects are opened; 0 shows the value's head alone. At most 64 are.
     pub depth: usize,
     /// Most characters of a string.
     pub string: usize,
@@ -51,20 +63,17 @@ struct Printer<'a> {
     options: &'a PrintOptions,
     /// The objects around this one.
     around: HashSet<u64>,
-    /// How many values may still be printed: a bound for tables of tables.
+    /// How many values may still be printed.
     left: usize,
+    /// What `Symbol.toStringTag` says on a prototype.
+    tags: HashMap<u64, Option<String>>,
 }
 
 impl V8 {
     /// A value with what is in it.
     pub fn print(&self, value: Tagged, options: &PrintOptions) -> Value {
-        let mut printer = Printer {
-            v8: self,
-            options,
-            around: HashSet::new(),
-            left: 200_000,
-        };
-        printer.value(value, options.depth.min(64))
+        self.printer(options)
+            .value(value, options.depth.min(MAX_DEPTH))
     }
 
     /// A value in a few words, for lists and frames.
@@ -80,13 +89,18 @@ impl V8 {
 
     /// The content of a slot.
     pub fn print_slot(&self, slot: &Slot, options: &PrintOptions) -> Value {
-        let mut printer = Printer {
+        self.printer(options)
+            .slot(slot, options.depth.min(MAX_DEPTH))
+    }
+
+    fn printer<'a>(&'a self, options: &'a PrintOptions) -> Printer<'a> {
+        Printer {
             v8: self,
             options,
             around: HashSet::new(),
-            left: 200_000,
-        };
-        printer.slot(slot, options.depth.min(64))
+            left: MAX_VALUES,
+            tags: HashMap::new(),
+        }
     }
 }
 
@@ -94,8 +108,8 @@ impl Printer<'_> {
     fn slot(&mut self, slot: &Slot, depth: usize) -> Value {
         match slot {
             Slot::Value(value) => self.value(*value, depth),
-            Slot::Double(value) => Value::plain("number", number_text(*value)),
-            Slot::Hole => Value::plain("hole", "<hole>"),
+            Slot::Double(value) => Value::plain("number", text::number_text(*value)),
+            Slot::Hole => Value::plain("hole", "<uninitialized>"),
             Slot::Native => Value::plain("accessor", "[native accessor]"),
             Slot::Accessor(getter, setter) => {
                 let is = |value: &Tagged| {
@@ -143,21 +157,27 @@ impl Printer<'_> {
         let map = v8.map_of(value)?;
         Ok(match map.kind {
             Kind::String => {
-                let text = v8.text(value, self.options.string)?;
-                let more = if text.truncated {
-                    format!(
-                        "... {} more characters",
-                        text.length - self.options.string as u64
-                    )
-                } else {
-                    String::new()
-                };
-                Value::plain("string", quoted(&text.text) + &more)
+                let units = v8.units(value, self.options.string)?;
+                let left = v8.string_length(value)? - units.len() as u64;
+                let mut text = text::quoted_units(&units);
+                if left > 0 {
+                    text += &text::more(left, "character", "characters");
+                }
+                Value::plain("string", text)
             }
             Kind::HeapNumber => {
-                Value::plain("number", number_text(v8.number(value).unwrap_or(f64::NAN)))
+                let number = v8.number(value).unwrap_or(f64::NAN);
+                Value::plain("number", text::number_text(number))
             }
-            Kind::BigInt => Value::plain("bigint", v8.bigint(value)? + "n"),
+            Kind::BigInt => {
+                let (mut text, left) = v8.bigint(value, self.options.string)?;
+                if left > 0 {
+                    text += &text::more(left, "digit", "digits");
+                } else {
+                    text.push('n');
+                }
+                Value::plain("bigint", text)
+            }
             Kind::Symbol => {
                 let description = match v8.symbol_description(value)? {
                     Some(description) => description,
@@ -171,6 +191,7 @@ impl Printer<'_> {
                     Some("null_value") => "null",
                     Some("true_value") => "true",
                     Some("false_value") => "false",
+                    Some(_) if v8.is_hole(value) => return Ok(Value::plain("hole", "<hole>")),
                     Some(other) => return Ok(Value::plain("internal", format!("<{other}>"))),
                     None => self.oddball(value),
                 };
@@ -206,20 +227,19 @@ impl Printer<'_> {
     fn object(&mut self, value: Tagged, kind: Kind, depth: usize) -> Result<Value> {
         let v8 = self.v8;
         let class = v8.class_name(value)?.to_string();
+        let function = matches!(kind, Kind::JsFunction | Kind::JsBoundFunction);
         let mut out = Value {
             address: Some(value.0),
             class: class.clone(),
             brackets: Some(("{", "}")),
-            ..Value::plain(
-                if matches!(kind, Kind::JsFunction | Kind::JsBoundFunction) {
-                    "function"
-                } else {
-                    "object"
-                },
-                "",
-            )
+            ..Value::plain(if function { "function" } else { "object" }, "")
         };
-        out.text = self.head(value, kind, &class)?;
+        let error = kind == Kind::JsError || kind == Kind::JsObject && self.is_error(value);
+        out.text = if error {
+            self.error_head(value, &class)
+        } else {
+            self.head(value, kind, &class)?
+        };
         if matches!(kind, Kind::JsArray | Kind::JsArguments | Kind::JsTypedArray) {
             out.brackets = Some(("[", "]"));
         }
@@ -227,19 +247,16 @@ impl Printer<'_> {
             out.closed = Some("Circular");
             return Ok(out);
         }
-        let whole = matches!(
-            kind,
-            Kind::JsFunction
-                | Kind::JsBoundFunction
-                | Kind::JsDate
-                | Kind::JsRegExp
-                | Kind::JsWrapper
-                | Kind::JsError
-        );
+        let whole =
+            function || error || matches!(kind, Kind::JsDate | Kind::JsRegExp | Kind::JsWrapper);
+        let revoked = kind == Kind::JsProxy && out.text.starts_with('<');
+        if revoked || whole && (depth == 0 || self.left == 0) {
+            out.brackets = None;
+            return Ok(out);
+        }
         if depth == 0 || self.left == 0 {
-            if whole {
-                out.brackets = None;
-            } else {
+            // What has nothing in it need not be opened to be seen.
+            if !self.is_empty(value, kind) {
                 out.closed = Some("");
             }
             return Ok(out);
@@ -248,14 +265,27 @@ impl Printer<'_> {
         let filled = self.fill(value, kind, depth - 1, &mut out);
         self.around.remove(&value.0);
         if let Err(error) = filled {
-            out.entries.push(Entry {
-                key: Some("<unreadable>".to_owned()),
-                map_key: None,
-                value: Value::plain("unreadable", format!("<{error}>")),
-            });
+            let text = Value::plain("unreadable", format!("<{error}>"));
+            out.entries.push(Entry::named("<unreadable>", text));
+        }
+        // A Buffer without names is its bytes alone.
+        if let (
+            Some(("<", _)),
+            [
+                Entry {
+                    key: None,
+                    value: bytes,
+                    ..
+                },
+            ],
+        ) = (out.brackets, &out.entries[..])
+        {
+            out.text = format!("<{}>", bytes.text);
+            out.brackets = None;
+            out.entries.clear();
         }
         // A function or a date without properties of its own is its head alone.
-        if whole && out.entries.is_empty() && out.more == 0 {
+        if whole && out.entries.is_empty() && out.more == 0 && out.more_properties == 0 {
             out.brackets = None;
         }
         Ok(out)
@@ -263,10 +293,6 @@ impl Printer<'_> {
 
     fn named(&mut self, name: &str, value: Tagged, depth: usize, out: &mut Value) {
         let content = self.value(value, depth);
-        out.entries.push(Entry {
-            key: Some(name.to_owned()),
-            map_key: None,
-            value: content,
-        });
+        out.entries.push(Entry::named(name, content));
     }
 }

@@ -2,40 +2,58 @@
 
 use std::fmt::Write as _;
 
-/// A string in quotes, its awkward characters escaped: single quotes unless it has those and no double ones.
+/// A string in quotes, as [`quoted_units`].
 pub fn quoted(text: &str) -> String {
-    let quote = if !text.contains('\'') {
+    quoted_units(&text.encode_utf16().collect::<Vec<_>>())
+}
+
+/// UTF-16 code units as a string in quotes, its awkward characters escaped as `util.inspect` does: single quotes unless
+/// it has those, then double ones, then backticks.
+pub fn quoted_units(units: &[u16]) -> String {
+    let has = |c: char| units.contains(&(c as u16));
+    let quote = if !has('\'') {
         '\''
-    } else if !text.contains('"') {
+    } else if !has('"') {
         '"'
-    } else if !text.contains('`') {
+    } else if !has('`')
+        && !units
+            .windows(2)
+            .any(|pair| pair == [u16::from(b'$'), u16::from(b'{')])
+    {
         '`'
     } else {
         '\''
     };
-    let mut out = String::with_capacity(text.len() + 2);
+    let mut out = String::with_capacity(units.len() + 2);
     out.push(quote);
-    for c in text.chars() {
+    for c in char::decode_utf16(units.iter().copied()) {
         match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => {
+            Err(lone) => {
+                let _ = write!(out, "\\u{:04x}", lone.unpaired_surrogate());
+            }
+            Ok('\n') => out.push_str("\\n"),
+            Ok('\r') => out.push_str("\\r"),
+            Ok('\t') => out.push_str("\\t"),
+            Ok('\u{8}') => out.push_str("\\b"),
+            Ok('\u{c}') => out.push_str("\\f"),
+            Ok('\\') => out.push_str("\\\\"),
+            Ok(c) if c == quote => {
                 out.push('\\');
                 out.push(c);
             }
-            c if (c as u32) < 0x20 || (0x7f..0xa0).contains(&(c as u32)) => {
+            Ok(c) if (c as u32) < 0x20 || (0x7f..0xa0).contains(&(c as u32)) => {
                 let _ = write!(out, "\\x{:02X}", c as u32);
             }
-            c => out.push(c),
+            Ok(c) => out.push(c),
         }
     }
     out.push(quote);
     out
+}
+
+/// How much is not shown: `... 1 more item`, `... 7 more items`.
+pub(super) fn more(count: u64, one: &str, many: &str) -> String {
+    format!("... {count} more {}", if count == 1 { one } else { many })
 }
 
 /// A number as JavaScript prints it.
@@ -143,6 +161,8 @@ mod tests {
     fn quotes_as_node_does() {
         assert_eq!(quoted("it's"), "\"it's\"");
         assert_eq!(quoted("it's \"x\"\n\0"), "`it's \"x\"\\n\\x00`");
+        assert_eq!(quoted("it's \"${x}\""), "'it\\'s \"${x}\"'");
+        assert_eq!(quoted_units(&[0xd83d, 0x61]), "'\\ud83da'");
         assert_eq!(key_text("a-b"), "'a-b'");
     }
 

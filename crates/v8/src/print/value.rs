@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::PrintOptions;
+use super::text::more;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,9 +27,15 @@ pub struct Value {
     /// What is in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Entry>,
-    /// How many entries are not shown.
+    /// How many of the entries are elements or members of a collection; named properties come behind those.
+    #[serde(skip)]
+    pub items: usize,
+    /// How many elements or members of a collection are not shown.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u64,
+    /// How many properties are not shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_properties: u64,
     /// It is not opened, for the depth or because it is being printed further out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<&'static str>,
@@ -67,7 +74,9 @@ impl Value {
             text: text.into(),
             brackets: None,
             entries: Vec::new(),
+            items: 0,
             more: 0,
+            more_properties: 0,
             closed: None,
         }
     }
@@ -118,7 +127,7 @@ impl Value {
         if !self.text.is_empty() {
             out.push(' ');
         }
-        if self.entries.is_empty() && self.more == 0 {
+        if self.entries.is_empty() && self.more == 0 && self.more_properties == 0 {
             out.push_str(open);
             out.push_str(close);
             return;
@@ -128,8 +137,18 @@ impl Value {
             .iter()
             .map(|entry| entry.line(indent + 1, options))
             .collect();
+        let mut items = self.items.min(lines.len());
         if self.more > 0 {
-            lines.push(format!("... {} more", self.more));
+            lines.insert(items, more(self.more, "item", "items"));
+            items += 1;
+        }
+        if self.more_properties > 0 {
+            lines.push(more(self.more_properties, "property", "properties"));
+        }
+        // A Buffer's bytes stay together.
+        if open == "<" {
+            let _ = write!(out, "{open}{}{close}", lines.join(", "));
+            return;
         }
         let width: usize = lines
             .iter()
@@ -143,14 +162,43 @@ impl Value {
         }
         let pad = "  ".repeat(indent + 1);
         out.push_str(open);
-        for line in lines {
-            let _ = write!(out, "\n{pad}{line},");
+        let last = lines.len() - 1;
+        // Short elements share a line.
+        let share = open == "[" && lines[..items].iter().all(|line| line.len() <= 20);
+        let mut column = 0;
+        for (index, line) in lines.iter().enumerate() {
+            let comma = if index == last { "" } else { "," };
+            if share && index < items && column > 0 && column + line.len() + 2 <= 76 {
+                let _ = write!(out, " {line}{comma}");
+                column += line.len() + 2;
+            } else {
+                let _ = write!(out, "\n{pad}{line}{comma}");
+                column = pad.len() + line.len() + 1;
+            }
         }
         let _ = write!(out, "\n{}{close}", "  ".repeat(indent));
     }
 }
 
 impl Entry {
+    /// An entry without a key.
+    pub(super) fn item(value: Value) -> Entry {
+        Entry {
+            key: None,
+            map_key: None,
+            value,
+        }
+    }
+
+    /// An entry with a key.
+    pub(super) fn named(key: impl Into<String>, value: Value) -> Entry {
+        Entry {
+            key: Some(key.into()),
+            map_key: None,
+            value,
+        }
+    }
+
     fn line(&self, indent: usize, options: &PrintOptions) -> String {
         let mut out = String::new();
         if let Some(key) = &self.key {

@@ -16,7 +16,9 @@ pub const TABLE: &[Spec] = &[
         aliases: &[],
         about: "The functions of the program: one a definition, with how many closures there are of it",
         manual: "\
--s and -n keep those whose file or name contains a text, -x the one whose compiled code holds an address.
+-s and -n keep those whose file or name contains a text, -x the one whose machine code or bytecode holds an address. The most
+closures come first. A name that the compiler found where the function has none stands as in (as Service.handle). FROM is a
+place in a script, builtin and V8's name of it, or native code: what C++ gave to JavaScript.
 
   > jsfunctions -n hotLoop
             FUNC  #FUNCS  NAME     FROM
@@ -36,7 +38,16 @@ pub const TABLE: &[Spec] = &[
         name: "jsfunction",
         aliases: &["v8function"],
         about: "A function: its name, where it is defined, what it is bound to",
-        manual: "Name, file:line:column, the addresses of its parts. It is not disassembled (mdb's -d): gdb does that.",
+        manual: "\
+Name, file:line:column, the addresses of its parts, and what there is of its code: none before its first call. It is
+not disassembled (mdb's -d): gdb does that.
+
+  > jsfunction 0x36801bedc1a9
+  function: hotLoop (/app/scenario.cjs:197:17)
+  shared:   0x1adc2d1b8899
+  context:  0x36801bedbf91
+  script:   0x1adc2d1b8221
+  bytecode: 0x1adc2d1b9001",
         args: |command| command.arg(addr()).arg(flag('d', "disassemble", "Accepted as mdb has it")),
         run: jsfunction,
     },
@@ -58,7 +69,14 @@ innermost frame of JavaScript.
         name: "jsclosure",
         aliases: &[],
         about: "The variables that a function holds on to",
-        manual: "One a line, from the innermost scope outwards: scope, name, value. A context's address works too.",
+        manual: "\
+Scope by scope, from the innermost outwards: what the scope is of, its context's address, then names and values. A context's
+address works too. Of a scope V8 keeps those variables alone that a function inside of it uses.
+
+  > jsclosure 0x36801bedc1a9
+  function makeClosure 0x36801bedbf91
+    captured: 'captured string'
+    count: [Object 0x36801bedbfb9]",
         args: |command| command.arg(addr()).arg(number('d', "depth", "N", "Levels of each value to open [default: 0]")),
         run: jsclosure,
     },
@@ -66,7 +84,12 @@ innermost frame of JavaScript.
         name: "scripts",
         aliases: &[],
         about: "All scripts: files, built-in modules, evals",
-        manual: "Address, V8's number, length, name. -s keeps those whose name contains a text.",
+        manual: "\
+Address (jssource prints it), V8's number, length in characters, name. -s keeps those whose name contains a text.
+
+  > scripts -s app
+            SCRIPT     ID     LENGTH  NAME
+    0x1adc2d1b8221    121       5034  /app/scenario.cjs",
         args: |command| command.arg(text('s', "script", "FILE", "Whose name contains this")),
         run: scripts,
     },
@@ -85,10 +108,10 @@ fn describe(autopsy: &Autopsy, shared: &Shared) -> (String, String) {
         ),
         _ => "native code".to_owned(),
     };
-    let name = if shared.name.is_empty() {
-        "<anonymous>".to_owned()
-    } else {
-        shared.name.clone()
+    let name = match (shared.name.is_empty(), shared.inferred) {
+        (true, _) => "<anonymous>".to_owned(),
+        (false, true) => format!("<anonymous> (as {})", shared.name),
+        (false, false) => shared.name.clone(),
     };
     (name, from)
 }
@@ -130,8 +153,10 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
         "{:>16} {:>7}  {:<40} {}",
         "FUNC", "#FUNCS", "NAME", "FROM"
     ));
+    let mut found: Vec<_> = by_shared.into_iter().collect();
+    found.sort_by_key(|(shared, (_, count))| (std::cmp::Reverse(*count), *shared));
     let mut rows = Vec::new();
-    for (shared, (function, count)) in by_shared {
+    for (shared, (function, count)) in found {
         let Ok(about) = v8.shared(Tagged::of(shared)) else {
             continue;
         };
@@ -147,8 +172,16 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
             continue;
         }
         let code = v8.function_code(Tagged(function));
+        let bytecode = about.bytecode.and_then(|at| {
+            let map = v8.map_of(Tagged::of(at)).ok()?;
+            Some((at, v8.size_at(at, &map).ok()?))
+        });
+        let holds = |range: &(u64, u64), at: u64| (range.0..range.0 + range.1).contains(&at);
         if let Some(instr) = instr
-            && !code.is_some_and(|(start, size)| (start..start + size).contains(&instr))
+            && ![code, bytecode]
+                .iter()
+                .flatten()
+                .any(|range| holds(range, instr))
         {
             continue;
         }
@@ -162,7 +195,13 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
         }
         answer.lines.push(line);
         answer.addresses.push(function);
-        rows.push(json!({ "function": hex(function), "count": count, "name": name, "from": from, "script": script }));
+        rows.push(json!({
+            "function": hex(function), "count": count, "name": name, "from": from, "script": script,
+            "shared": hex(shared | 1), "code": code.map(|(start, size)| json!({ "start": hex(start), "size": size })),
+        }));
+    }
+    if rows.is_empty() {
+        answer.notes.push("no function is like that".to_owned());
     }
     answer.json = Json::Array(rows);
     Ok(answer)
@@ -200,8 +239,12 @@ fn jsfunction(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer>
     if let Some(script) = shared.script {
         answer.lines.push(format!("script:   {:#x}", script | 1));
     }
-    if let Some(bytecode) = shared.bytecode {
-        answer.lines.push(format!("bytecode: {:#x}", bytecode | 1));
+    match shared.bytecode {
+        Some(bytecode) => answer.lines.push(format!("bytecode: {:#x}", bytecode | 1)),
+        None if shared.script.is_some() => answer
+            .lines
+            .push("bytecode: none: it is compiled when it is called first, and may have been flushed since".to_owned()),
+        None => {}
     }
     if let Some((start, size)) = code {
         answer
@@ -256,11 +299,8 @@ fn jssource(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             let (Some(script), Some(start), Some(end)) =
                 (shared.script, shared.text_start, shared.end)
             else {
-                anyhow::bail!(
-                    v8.function_text(&shared)
-                        .err()
-                        .map_or_else(String::new, |error| error.to_string())
-                );
+                let (name, from) = describe(autopsy, &shared);
+                anyhow::bail!("{:#x} has no source: {name} is {from}", value.0);
             };
             let source = v8.source(script)?;
             let (start, end) = (source.line_of(start), source.line_of(end));
@@ -304,23 +344,33 @@ fn jsclosure(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> 
     };
     let mut answer = Answer::default();
     let mut rows = Vec::new();
-    for (level, name, value) in v8.closure(given(autopsy, matches)?)? {
-        let printed = v8.print(value, &options);
-        let text = printed.text(&options);
-        let mut lines = text.lines();
-        answer.lines.push(format!(
-            "{:indent$}{name}: {}",
-            "",
-            lines.next().unwrap_or_default(),
-            indent = 2 * level
-        ));
+    for (level, scope) in v8.scopes(given(autopsy, matches)?)?.into_iter().enumerate() {
+        let name = if scope.name.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", scope.name)
+        };
         answer
             .lines
-            .extend(lines.map(|line| format!("{:indent$}{line}", "", indent = 2 * level)));
-        if value.is_pointer() {
-            answer.addresses.push(value.0);
+            .push(format!("{}{name} {:#x}", scope.kind, scope.context.0));
+        for (name, value) in scope.variables {
+            let printed = v8.print(value, &options);
+            let text = format!("{name}: {}", printed.text(&options));
+            answer
+                .lines
+                .extend(text.lines().map(|line| format!("  {line}")));
+            if value.is_pointer() {
+                answer.addresses.push(value.0);
+            }
+            rows.push(json!({
+                "scope": level, "of": scope.kind, "context": hex(scope.context.0), "name": name, "value": printed,
+            }));
         }
-        rows.push(json!({ "scope": level, "name": name, "value": printed }));
+    }
+    if rows.is_empty() {
+        answer
+            .notes
+            .push("it holds on to no variable of a scope around it".to_owned());
     }
     answer.json = Json::Array(rows);
     Ok(answer)

@@ -15,19 +15,24 @@ pub const TABLE: &[Spec] = &[
         about: "A value as a developer writes it",
         manual: "\
 Objects are opened to a depth (-d), strings and arrays cut at a length (-l); what is not opened shows its address for the
-next command. Members name what to print of it: .a.b, a.b, a[3].
+next command. Members name what to print of it: .a.b, a.b, a[3], #private, map.key.
+
+The spelling is that of Node's util.inspect, and where a core tells more, that too: the places of functions and classes, #private
+fields (with -H also methods and accessors), what a WeakMap, WeakSet, WeakRef or FinalizationRegistry holds, the state of a
+promise and what waits for it, where a generator or an async function is suspended, target and handler of a Proxy. Getters are
+not called. [[name]] is no property, but a field of V8's.
 
   > jsprint 0x1438073d9a79
   { d: { e: [Object 0x1438073d9ab1] } }
   > jsprint 0x1438073d9a79 d.e
   { f: 'deep' }
 
--a prints addresses of all objects, -b that of the object given, so that a grep behind a pipe keeps it.",
+-a prints addresses of all values, -b that of the object given before each line, so that a grep behind a pipe keeps it.",
         args: |command| {
             command
                 .arg(addr())
                 .arg(Arg::new("member").value_name("MEMBER").num_args(0..).action(ArgAction::Append).help("Members to print instead of the whole"))
-                .arg(number('d', "depth", "N", "Levels to open [default: 2]"))
+                .arg(number('d', "depth", "N", "Levels to open, at most 64 [default: 2]"))
                 .arg(flag('a', "addresses", "Addresses of all values"))
                 .arg(flag('b', "base", "The address of the object before each line"))
                 .arg(number('l', "length", "N", "Most characters of a string and entries of an array [default: 200 and 100]").visible_short_alias('N'))
@@ -40,7 +45,7 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
         name: "inspect",
         aliases: &["v8-inspect"],
         about: "A value with its address, class and hidden properties (llnode's word)",
-        manual: "Like jsprint -aH. -F prints whole strings, -m the map, -s the source of a function.",
+        manual: "Like jsprint -aH -d 1. -F prints whole strings, -m the map, -s the source of a function.",
         args: |command| {
             command
                 .arg(addr())
@@ -57,8 +62,20 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
         name: "jsarray",
         aliases: &["jselement"],
         about: "The elements of an array, one a line",
-        manual: "Addresses of what has one, the value of what has none; -i with its index. Behind a pipe each is an address.",
-        args: |command| command.arg(addr()).arg(flag('i', "index", "Indices too")),
+        manual: "\
+The address of what has one, and the value; -i with its index. Absent elements are left out. Behind a pipe each is an address.
+Works for arrays, typed arrays, arguments, Maps (values) and Sets, and V8's own FixedArrays.
+
+  > jsarray 0x1438073d9a79 -i
+  0: 0x1438073d9b01 'first'
+  1: 42",
+        args: |command| {
+            command
+                .arg(addr())
+                .arg(flag('i', "index", "Indices too"))
+                .arg(number('l', "length", "N", "Most elements [default: 100000]"))
+                .arg(number('o', "offset", "N", "Leave out so many [default: 0]"))
+        },
         run: jsarray,
     },
     Spec {
@@ -73,7 +90,11 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
         name: "jsconstructor",
         aliases: &[],
         about: "The constructor of an object",
-        manual: "Its name; -v its address too.",
+        manual: "\
+Its name; -v the address of the function and where it is written too.
+
+  > jsconstructor 0x1438073d9a79 -v
+  Request (JSFunction: 0x1438073d1c89) /app/server.js:12:1",
         args: |command| command.arg(addr()).arg(verbose("The function's address too")),
         run: jsconstructor,
     },
@@ -81,7 +102,13 @@ next command. Members name what to print of it: .a.b, a.b, a[3].
         name: "nodebuffer",
         aliases: &[],
         about: "Where a Buffer's bytes are, and the bytes",
-        manual: "The address of the memory, the length, and the first bytes (-l) as a dump.",
+        manual: "\
+The address of the memory, the length, and the first bytes (-l) as a dump. Works for Buffers, typed arrays, DataViews,
+ArrayBuffers and SharedArrayBuffers.
+
+  > nodebuffer 0x1438073d9a79
+  0x55d0c8a0 (5 bytes)
+  0x55d0c8a0: 68 65 6c 6c 6f                                   hello",
         args: |command| {
             command
                 .arg(addr())
@@ -158,15 +185,12 @@ fn print(autopsy: &Autopsy, matches: &ArgMatches, inspect: bool) -> anyhow::Resu
     }
     for member in members {
         let slot = member_of(v8, value, member);
-        match slot {
-            Some(slot) => {
-                if let Slot::Value(value) = slot {
-                    answer.addresses.push(value.0);
-                }
-                shown.push((Some(member.clone()), v8.print_slot(&slot, &options)));
-            }
-            None => answer.lines.push(format!("{base}undefined")),
+        if let Some(Slot::Value(value)) = slot {
+            answer.addresses.push(value.0);
         }
+        let undefined = || Slot::Value(v8.root("undefined_value").unwrap_or_default());
+        let printed = v8.print_slot(&slot.unwrap_or_else(undefined), &options);
+        shown.push((Some(member.clone()), printed));
     }
     let many = shown.len() > 1;
     for (member, printed) in &shown {
@@ -174,10 +198,10 @@ fn print(autopsy: &Autopsy, matches: &ArgMatches, inspect: bool) -> anyhow::Resu
             .as_ref()
             .filter(|_| many)
             .map_or(String::new(), |member| format!("{member}: "));
-        let text = printed.text(&options);
+        let text = format!("{label}{}", printed.text(&options));
         answer
             .lines
-            .extend(format!("{base}{label}{text}").lines().map(str::to_owned));
+            .extend(text.lines().map(|line| format!("{base}{line}")));
     }
     if inspect {
         if matches.get_flag("print-map") && value.is_pointer() {
@@ -215,7 +239,7 @@ fn to_json(value: &Value) -> Json {
     serde_json::to_value(value).unwrap_or(Json::Null)
 }
 
-/// `a.b[3].c`, with or without a dot in front.
+/// `a.b[3].c`, with or without a dot in front; keys of Maps are looked up where there is no such property.
 fn member_of(v8: &V8, value: Tagged, path: &str) -> Option<Slot> {
     let mut slot = Slot::Value(value);
     for part in path.split(['.', '[']).filter(|part| !part.is_empty()) {
@@ -223,9 +247,26 @@ fn member_of(v8: &V8, value: Tagged, path: &str) -> Option<Slot> {
         let Slot::Value(value) = slot else {
             return None;
         };
-        slot = v8.lookup(value, part)?;
+        slot = v8
+            .lookup(value, part)
+            .or_else(|| map_entry(v8, value, part))?;
     }
     Some(slot)
+}
+
+/// The value of a Map under a key that is written so: a string, a number, a symbol.
+fn map_entry(v8: &V8, map: Tagged, part: &str) -> Option<Slot> {
+    if v8.kind_of(map).ok()? != Kind::JsMap {
+        return None;
+    }
+    let (entries, _) = v8.collection(map, u64::MAX).ok()?;
+    let found = entries.into_iter().find(|(key, _)| {
+        v8.name_text(*key).map_or_else(
+            || !v8.kind_of(*key).is_ok_and(Kind::is_js_object) && v8.brief(*key) == part,
+            |name| name == part,
+        )
+    });
+    found.map(|(_, value)| Slot::Value(value))
 }
 
 fn entry_lines(autopsy: &Autopsy, entries: Vec<(String, Slot)>, names: bool) -> Answer {
@@ -265,31 +306,101 @@ fn entry_lines(autopsy: &Autopsy, entries: Vec<(String, Slot)>, names: bool) -> 
     answer
 }
 
+/// Most elements that are listed unless more are asked for.
+const MAX_LISTED: usize = 100_000;
+
 fn jsarray(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let value = given(autopsy, matches)?;
     let v8 = &autopsy.v8;
-    let entries = match v8.kind_of(value)? {
-        Kind::FixedArray => v8
-            .fixed_array(value)?
+    let count = |name: &str| matches.get_one::<usize>(name).copied();
+    let limit = count("length").unwrap_or(MAX_LISTED);
+    let offset = count("offset").unwrap_or(0);
+    let until = limit.saturating_add(offset) as u64;
+    let names = matches.get_flag("index");
+    let plain = |values: Vec<Tagged>| -> Vec<(String, Slot)> {
+        values
             .into_iter()
             .enumerate()
+            .skip(offset)
             .map(|(index, value)| (index.to_string(), Slot::Value(value)))
-            .collect(),
-        Kind::JsSet => v8
-            .collection(value, u64::MAX)?
-            .0
-            .into_iter()
-            .enumerate()
-            .map(|(index, (value, _))| (index.to_string(), Slot::Value(value)))
-            .collect(),
-        _ => v8
-            .elements(value, u64::MAX)?
-            .entries
-            .into_iter()
-            .map(|(index, slot)| (index.to_string(), slot))
-            .collect(),
+            .collect()
     };
-    Ok(entry_lines(autopsy, entries, matches.get_flag("index")))
+    let (entries, all) = match v8.kind_of(value)? {
+        Kind::FixedArray => {
+            let length = v8.array_length(value)?;
+            let values = (0..length.min(until)).map(|index| v8.element_of(value, index));
+            (plain(values.collect::<Result<_, _>>()?), length)
+        }
+        Kind::JsSet | Kind::JsMap => {
+            let (entries, used) = v8.collection(value, until)?;
+            let values = entries.into_iter().map(|(_, value)| value);
+            (plain(values.collect()), used)
+        }
+        Kind::JsTypedArray => return typed_elements(autopsy, value, offset, limit, names),
+        _ => {
+            let elements = v8.elements(value, until)?;
+            anyhow::ensure!(
+                elements.count > 0
+                    || matches!(v8.kind_of(value)?, Kind::JsArray | Kind::JsArguments),
+                "{:#x} has no elements: it is of class {} (jsprop lists its properties)",
+                value.0,
+                v8.class_name(value)?
+            );
+            let entries = elements.entries.into_iter().skip(offset);
+            let entries = entries.map(|(index, slot)| (index.to_string(), slot));
+            (entries.collect::<Vec<_>>(), elements.count)
+        }
+    };
+    let shown = entries.len();
+    let mut answer = entry_lines(autopsy, entries, names);
+    if shown == limit && all > until {
+        answer.notes.push(format!(
+            "these are {shown} of {all}: -l sets how many are listed, -o {until} goes on"
+        ));
+    }
+    Ok(answer)
+}
+
+/// The elements of a typed array: numbers, which have no addresses.
+fn typed_elements(
+    autopsy: &Autopsy,
+    value: Tagged,
+    offset: usize,
+    limit: usize,
+    names: bool,
+) -> anyhow::Result<Answer> {
+    let options = PrintOptions {
+        depth: 1,
+        entries: limit.saturating_add(offset),
+        ..PrintOptions::default()
+    };
+    let v8 = &autopsy.v8;
+    let mut answer = Answer::default();
+    let mut json = Vec::new();
+    for (index, number) in v8
+        .typed_elements(value, &options)?
+        .into_iter()
+        .enumerate()
+        .skip(offset)
+    {
+        answer.lines.push(if names {
+            format!("{index}: {number}")
+        } else {
+            number.clone()
+        });
+        json.push(
+            json!({ "key": index.to_string(), "value": { "type": "number", "text": number } }),
+        );
+    }
+    let (_, _, length, _) = v8.typed_array(value)?;
+    if answer.lines.len() == limit && length > (limit + offset) as u64 {
+        answer.notes.push(format!(
+            "these are {limit} of {length}: -l sets how many are listed, -o {} goes on",
+            limit + offset
+        ));
+    }
+    answer.json = Json::Array(json);
+    Ok(answer)
 }
 
 fn jsprop(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
@@ -315,9 +426,18 @@ fn jsconstructor(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
     );
     if let Some(function) = function {
         answer.addresses.push(function.0);
+        let place = v8
+            .shared_of(function)
+            .and_then(|shared| v8.shared(shared))
+            .ok()
+            .and_then(|shared| v8.function_location(&shared));
         if is_verbose(matches) {
-            answer.lines[0] = format!("{name} (JSFunction: {:#x})", function.0);
+            let place = place
+                .as_ref()
+                .map_or(String::new(), |place| format!(" {place}"));
+            answer.lines[0] = format!("{name} (JSFunction: {:#x}){place}", function.0);
         }
+        answer.json["from"] = json!(place.map(|place| place.to_string()));
     }
     Ok(answer)
 }
@@ -326,11 +446,29 @@ fn nodebuffer(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer>
     let v8 = &autopsy.v8;
     let value = given(autopsy, matches)?;
     let (data, length) = match v8.kind_of(value)? {
-        Kind::JsArrayBuffer => v8.array_buffer(value)?,
-        _ => {
+        Kind::JsArrayBuffer => {
+            let info = v8.buffer_info(value)?;
+            anyhow::ensure!(
+                !info.detached,
+                "{:#x} is detached: its bytes were given away",
+                value.0
+            );
+            (info.store, info.length)
+        }
+        Kind::JsDataView => {
+            let view = v8.view_info(value, 1)?;
+            let buffer = v8.buffer_info(view.buffer)?;
+            (buffer.store.wrapping_add(view.offset), view.length)
+        }
+        Kind::JsTypedArray => {
             let (_, width, count, data) = v8.typed_array(value)?;
             (data, width * count)
         }
+        _ => anyhow::bail!(
+            "{:#x} has no bytes: it is {} and no Buffer, typed array, DataView or ArrayBuffer",
+            value.0,
+            v8.brief(value)
+        ),
     };
     let limit = matches
         .get_one::<usize>("length")
