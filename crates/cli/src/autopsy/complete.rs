@@ -94,17 +94,12 @@ fn place(before: &str) -> (usize, Place<'_>) {
 }
 
 impl Words {
-    fn candidates(&self, place: &Place<'_>) -> Vec<String> {
+    fn candidates(&self, place: &Place<'_>, word: &str) -> Vec<String> {
         let Ok(autopsy) = self.autopsy.try_borrow() else {
             return Vec::new();
         };
         match place {
-            Place::Command => table::all()
-                .flat_map(|spec| [spec.name].into_iter().chain(spec.aliases.iter().copied()))
-                .filter(|name| !name.starts_with("v8-"))
-                .chain(OWN.iter().copied())
-                .map(str::to_owned)
-                .collect(),
+            Place::Command => commands(word),
             Place::Llnode => LLNODE.iter().map(|&word| word.to_owned()).collect(),
             Place::Class => autopsy.classes(),
             Place::Thread => autopsy
@@ -126,6 +121,23 @@ impl Words {
             Place::Nothing => Vec::new(),
         }
     }
+}
+
+/// Commands that begin so; by their other names only where no name does.
+fn commands(word: &str) -> Vec<String> {
+    let begun = |name: &&str| name.starts_with(word);
+    let names = table::all()
+        .map(|spec| spec.name)
+        .chain(OWN.iter().copied());
+    let mut found: Vec<&str> = names.filter(begun).collect();
+    if found.is_empty() {
+        let others = table::all().flat_map(|spec| spec.aliases.iter().copied());
+        found = others
+            .filter(begun)
+            .filter(|name| !name.starts_with("v8-"))
+            .collect();
+    }
+    found.into_iter().map(str::to_owned).collect()
 }
 
 /// `-d` and `--depth` of a command.
@@ -164,7 +176,7 @@ impl Completer for Words {
         let form =
             |name: &str| place != Place::Address || !word.is_empty() || name.starts_with("0x");
         let mut names: Vec<String> = self
-            .candidates(&place)
+            .candidates(&place, word)
             .into_iter()
             .filter(|name| name.starts_with(word) && form(name))
             // What is in the heap may be anything, and a terminal gets it here.
@@ -190,6 +202,13 @@ impl Completer for Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_completed_by_its_name_first() {
+        assert_eq!(commands("isol"), ["isolates"]);
+        assert_eq!(commands("getactiveh"), ["getactivehandles"]);
+        assert_eq!(commands("nonsense"), Vec::<String>::new());
+    }
 
     #[test]
     fn what_is_completed_depends_on_the_place() {

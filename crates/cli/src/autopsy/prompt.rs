@@ -182,7 +182,8 @@ fn history_file() -> Option<PathBuf> {
         .filter(|path| path.is_absolute());
     let folder = folder.or_else(|| {
         let home = PathBuf::from(std::env::var_os("HOME")?);
-        home.is_absolute().then(|| home.join(".local/state"))
+        // Users of services have a home that is not there, and it is not made here.
+        (home.is_absolute() && home.is_dir()).then(|| home.join(".local/state"))
     })?;
     let folder = folder.join("stillcore");
     std::fs::create_dir_all(&folder).ok()?;
