@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { readElf } from './support/core-file.mjs';
 import { nodes, oldestNodes } from './support/nodes.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -191,6 +192,33 @@ for (const node of [...newest, ...await oldestNodes()]) {
     assert.equal(run('::findjsobjects -c PlantedChild -p label | ::findjsobjects | ::jsprint label').trim().split('\n').length, 322);
     assert.equal(run('::findjsobjects -c PlantedChild -p label -l ! wc -l').trim(), '322');
     assert.equal(run('::load v8'), '');
+  });
+
+  if (all) test(`a damaged page makes answers that say they are partial, on ${node.label}`, { skip }, () => {
+    const { core } = scenario(node);
+    const copy = join(folder(), 'core');
+    execFileSync('cp', ['--sparse=always', core, copy]);
+    const [holder] = json('findjsinstances', core, 'ScenarioHolder', '--isolate', '0').instances;
+    const values = json('jsprint', core, holder, 'points').points.address;
+    // The page that the array of points is on, but for its header.
+    const page = BigInt(values) & ~0x3ffffn;
+    const load = readElf(copy).loads.find(({ start, end }) => start <= page && page < end);
+    const file = openSync(copy, 'r+');
+    writeSync(file, Buffer.alloc(0x3a000, 0x41), 0, 0x3a000, load.offset + Number(page + 0x4000n - load.start));
+    closeSync(file);
+    const layout = spawnSync(binary, ['layout', copy, '--isolate', '0', '--json'], { encoding: 'utf8', maxBuffer: 1 << 26 });
+    const { gaps, walked, constants } = JSON.parse(layout.stdout);
+    assert.ok(gaps > 0x20000 && gaps < 0x80000, `${gaps} bytes were not understood`);
+    assert.ok(gaps / walked > 0.01);
+    for (const command of [['findjsobjects'], ['findjsinstances', 'PlantedPoint'], ['layout'], ['jsfindrefs', holder]]) {
+      const done = spawnSync(binary, [command[0], copy, ...command.slice(1), '--isolate', '0'], { encoding: 'utf8', maxBuffer: 1 << 26 });
+      assert.match(done.stderr, /% of the heap could not be walked/, command[0]);
+    }
+    // Every offset says where it came from.
+    const sources = new Set(constants.map(({ from }) => from));
+    assert.deepEqual([...sources].filter((from) => !['metadata', 'derived', 'table', 'searched', 'missing'].includes(from)), []);
+    assert.ok(constants.every(({ value, from }) => (value === null) === (from === 'missing')));
+    for (const from of ['metadata', 'table', 'searched', 'derived']) assert.ok(sources.has(from), from);
   });
 
   if (all) test(`a core whose bytes were changed ends no command in a panic, on ${node.label}`, { skip }, () => {

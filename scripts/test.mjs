@@ -55,7 +55,7 @@ function fuzz() {
     console.log('skipped: fuzzing needs a nightly compiler (rustup toolchain install nightly)');
     return;
   }
-  for (const [crate, target] of [['corefile', 'core'], ['corefile', 'process'], ['archive', 'open']]) {
+  for (const [crate, target] of [['corefile', 'core'], ['corefile', 'process'], ['archive', 'open'], ['v8', 'heap']]) {
     console.log(`${crate}: ${target}`);
     run('sh', [join('crates', crate, 'fuzz', 'run.sh'), target, '10']);
   }

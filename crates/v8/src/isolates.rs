@@ -109,11 +109,12 @@ impl Search<'_> {
             .map(|&heap| {
                 let address = heap.wrapping_add_signed(-distance);
                 let thread = entered.iter().find(|(_, isolate)| *isolate == address);
+                let thread = thread.map(|(tid, _)| *tid);
                 Isolate {
                     id: 0,
                     address,
                     heap,
-                    thread: thread.map(|(tid, _)| *tid),
+                    thread: thread.or_else(|| self.thread_by_stack(address, c)),
                     roots: Vec::new(),
                 }
             })
@@ -176,6 +177,25 @@ impl Search<'_> {
             }
         }
         found
+    }
+
+    /// The thread on whose stack an isolate last left JavaScript for native code, where the core lacks the threads' pointers to
+    /// their variables (qemu's cores do).
+    fn thread_by_stack(&self, isolate: u64, c: &Constants) -> Option<u64> {
+        if self.threads.iter().any(|thread| thread.tls != 0) {
+            return None;
+        }
+        let exit = self
+            .memory
+            .u64(isolate.wrapping_add_signed(c.c_entry_fp))
+            .ok()?;
+        let regions = self.memory.target().regions();
+        let stack = regions.iter().find(|region| region.range.contains(&exit))?;
+        let on_it = |thread: &&ThreadState| stack.range.contains(&thread.sp) && thread.sp <= exit;
+        let nearest = self.threads.iter().filter(on_it);
+        nearest
+            .min_by_key(|thread| exit - thread.sp)
+            .map(|thread| thread.tid)
     }
 
     /// The roots of an isolate, from its start on: the smallest offset at which the slot of the map of maps holds it.

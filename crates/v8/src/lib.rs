@@ -46,7 +46,7 @@ pub use crate::buffer::{BufferInfo, ViewInfo};
 pub use crate::code::{
     FrameOp, FrameValue, Physical, Place, Safepoint, Tier, TranslatedFrame, Unmade,
 };
-pub use crate::constants::{Constants, Provenance};
+pub use crate::constants::{Constants, NO, Provenance, ROWS, Row};
 pub use crate::error::{Result, V8Error};
 pub use crate::fast::AddressMap;
 pub use crate::frames::{Frame, FrameKind, Stack};

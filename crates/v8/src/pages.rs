@@ -64,6 +64,20 @@ impl Space {
             .map_or("unknown_space", |(_, name, _)| name)
     }
 
+    /// The space of Node 18 whose number this one has in Node 20: read-only, old, code, maps, large, large code, large new,
+    /// new.
+    fn of_node_18(self) -> Space {
+        match self {
+            Space::New | Space::Code => Space::Old,
+            Space::Old => Space::Code,
+            Space::Shared => Space::Large,
+            Space::NewLarge => Space::CodeLarge,
+            Space::Large => Space::NewLarge,
+            Space::CodeLarge => Space::New,
+            other => other,
+        }
+    }
+
     /// From the number in the space object.
     fn of(id: u32, column: usize) -> Space {
         SPACES
@@ -105,6 +119,17 @@ struct Header {
     owner: u64,
     large_bit: u32,
     read_only_bit: u32,
+}
+
+/// Puts right the spaces of pages that were read by the layout of Node 20 and are of Node 18.
+pub(crate) fn renumber_node_18(pages: &mut [Page]) {
+    for page in pages {
+        page.space = page.space.of_node_18();
+        page.large = matches!(
+            page.space,
+            Space::Large | Space::CodeLarge | Space::NewLarge
+        );
+    }
 }
 
 /// Finds all pages.

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use stillcore_corefile::{Module, ModuleKind, Process, Thread};
+use stillcore_corefile::{Arch, Module, ModuleKind, Process, Thread};
 
 use crate::error::{Result, V8Error};
 use crate::target::{NativeFrame, Region, Symbol, Target, ThreadState};
@@ -153,6 +153,13 @@ impl Target for CoreTarget {
     fn function_at(&self, address: u64) -> Option<(String, u64)> {
         let symbol = self.process.module_at(address)?.symbol_at(address)?;
         Some((symbol.demangled(), address.saturating_sub(symbol.address)))
+    }
+
+    fn code_alignment(&self) -> u64 {
+        match self.process.arch {
+            Arch::X86_64 => 64,
+            Arch::Aarch64 => 32,
+        }
     }
 
     fn threads(&self) -> Vec<ThreadState> {

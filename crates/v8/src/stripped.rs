@@ -147,18 +147,50 @@ pub(crate) fn version(memory: &Memory) -> Option<String> {
     found
 }
 
-/// The names of all roots in their order: the array whose first is `free_space_map` in all versions.
+/// The first two names of the roots: up to Node 24, and of 26.
+const FIRST_ROOTS: [(&[u8], &str); 2] = [
+    (b"free_space_map\0", "one_pointer_filler_map"),
+    (b"undefined_value\0", "the_hole_value"),
+];
+
+/// The names of all roots in their order: an array of pointers to them.
 pub(crate) fn root_names(memory: &Memory) -> Vec<String> {
-    let texts = places_of(memory, b"free_space_map\0");
-    for first in words_with(memory, &texts) {
-        if name_at(memory, first + 8).as_deref() != Some("one_pointer_filler_map") {
-            continue;
+    for (first, second) in FIRST_ROOTS {
+        let texts = places_of(memory, first);
+        for place in words_with(memory, &texts) {
+            if name_at(memory, place.wrapping_add(8)).as_deref() != Some(second) {
+                continue;
+            }
+            let names: Vec<String> = (0..MAX_NAMES)
+                .map_while(|index| name_at(memory, place.checked_add(8 * index)?))
+                .collect();
+            if names.iter().any(|name| name == "meta_map") {
+                return names;
+            }
         }
-        let names: Vec<String> = (0..MAX_NAMES)
-            .map_while(|index| name_at(memory, first.checked_add(8 * index)?))
-            .collect();
-        if names.iter().any(|name| name == "meta_map") {
-            return names;
+    }
+    Vec::new()
+}
+
+/// The lengths of the first bytecodes at each of the three scales of operands: the prefixes, the breakpoints for each
+/// length, then the loads of constants. They have been so since bytecodes of more than one scale came.
+const FIRST_BYTECODES: [[u8; 14]; 3] = [
+    [1, 1, 1, 1, 1, 2, 3, 4, 5, 5, 6, 2, 1, 2],
+    [1, 1, 1, 1, 1, 3, 5, 7, 9, 7, 9, 3, 1, 3],
+    [1, 1, 1, 1, 1, 5, 9, 13, 17, 11, 15, 5, 1, 5],
+];
+
+/// `Bytecodes::kBytecodeSizes`: three rows, as long as there are bytecodes.
+pub(crate) fn bytecode_sizes(memory: &Memory) -> Vec<u8> {
+    for place in places_of(memory, &FIRST_BYTECODES[0]) {
+        let Ok(table) = memory.bytes(place, 3 * 256, 3 * 256) else {
+            continue;
+        };
+        let second = memmem::find(&table, &FIRST_BYTECODES[1]);
+        if let Some(count) = second.filter(|count| (100..=256).contains(count))
+            && table[2 * count..].starts_with(&FIRST_BYTECODES[2])
+        {
+            return table[..3 * count].to_vec();
         }
     }
     Vec::new()

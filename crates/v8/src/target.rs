@@ -77,6 +77,10 @@ pub trait Target: Send + Sync {
     fn symbols(&self, prefix: &str) -> Vec<Symbol>;
     /// The name (demangled) of the function at an address of any module, and the offset in it.
     fn function_at(&self, address: u64) -> Option<(String, u64)>;
+    /// What code begins at multiples of (`kCodeAlignment`): 64 bytes on x86-64, 32 on aarch64.
+    fn code_alignment(&self) -> u64 {
+        64
+    }
     /// The threads, the one that died or was captured first.
     fn threads(&self) -> Vec<ThreadState>;
     /// The address that a thread-local variable of the executable has in a thread, by the variable's whole name.

@@ -256,6 +256,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("JS_GLOBAL_OBJECT", Kind::JsGlobalObject),
     ("JS_GLOBAL_PROXY", Kind::JsGlobalProxy),
     ("JS_MODULE_NAMESPACE", Kind::JsModuleNamespace),
+    ("JS_DEFERRED_MODULE_NAMESPACE", Kind::JsModuleNamespace),
     ("JS_PRIMITIVE_WRAPPER", Kind::JsWrapper),
     ("JS_BOUND_FUNCTION", Kind::JsBoundFunction),
     ("JS_TYPED_ARRAY", Kind::JsTypedArray),
@@ -283,7 +284,6 @@ const KINDS: &[(&str, Kind)] = &[
     ("JS_SET_KEY_VALUE_ITERATOR", Kind::JsSetIterator),
     ("JS_SET_VALUE_ITERATOR", Kind::JsSetIterator),
     ("JS_FINALIZATION_REGISTRY", Kind::JsFinalizationRegistry),
-    ("JS_DEFERRED_MODULE_NAMESPACE", Kind::JsModuleNamespace),
     ("JS_DETACHED_TYPED_ARRAY", Kind::JsTypedArray),
 ];
 
@@ -490,6 +490,17 @@ impl Types {
     /// Whether it is the table of a weak collection, whose values live as long as their keys.
     pub fn name_is_ephemeron(&self, number: u16) -> bool {
         self.ephemeron == Some(number)
+    }
+
+    /// The names of all types that this crate treats in a way of their own.
+    pub fn known() -> Vec<&'static str> {
+        let sizings = SIZINGS.iter().map(|(name, _)| *name);
+        sizings
+            .chain(SIZINGS_BY_AGE.iter().map(|(name, _)| *name))
+            .chain(KINDS.iter().map(|(name, _)| *name))
+            .chain(ARRAYS.iter().copied())
+            .chain(CONTEXTS)
+            .collect()
     }
 
     /// All types that are known by name.

@@ -42,6 +42,8 @@ pub struct V8 {
     pub memory: Memory,
     /// Which version it is.
     pub version: Version,
+    /// What code begins at multiples of.
+    pub(crate) code_alignment: u64,
     /// Which of the four layouts is in use: 0 to 3 for Node 20, 22, 24, 26.
     pub column: usize,
     /// All offsets.
@@ -70,6 +72,7 @@ pub struct V8 {
     builtins: OnceLock<Vec<Symbol>>,
     blob: OnceLock<Option<(u64, u64)>>,
     pub(crate) free_unit: OnceLock<(u64, Provenance)>,
+    pub(crate) bytecode_sizes: OnceLock<Vec<u8>>,
     /// Tables that were read whole: what of, how many entries, how they were told.
     tables: Vec<(&'static str, usize, Provenance)>,
     /// What went wrong while opening without stopping it.
@@ -112,7 +115,10 @@ impl V8 {
                         .to_owned(),
                 )
             })?;
-        let found = pages::find(&memory, column);
+        let mut found = pages::find(&memory, column);
+        if version.is_node_18() {
+            pages::renumber_node_18(&mut found);
+        }
         if found.iter().all(|page| page.heap == 0) {
             return Err(V8Error::NoV8(
                 "no page of a V8 heap is in the core".to_owned(),
@@ -152,6 +158,8 @@ impl V8 {
             builtins: OnceLock::new(),
             blob: OnceLock::new(),
             free_unit: OnceLock::new(),
+            code_alignment: target.code_alignment(),
+            bytecode_sizes: OnceLock::new(),
             tables,
             warnings,
         };

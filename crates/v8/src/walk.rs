@@ -43,7 +43,10 @@ pub(crate) fn size_of(v8: &V8, map: &MapInfo, word: impl Fn(u64) -> Result<u64>)
         Sizing::Bytecode => v8.c.bytecode_data as u64 + smi(8)?,
         Sizing::PropertyArray => 16 + 8 * (smi(8)? & 0x3ff),
         Sizing::Descriptors => v8.c.descriptor_header as u64 + 24 * (word(8).ok()? & 0xffff),
-        Sizing::FeedbackVector => (if v8.column < 2 { 56 } else { 48 }) + 8 * low(8)?,
+        Sizing::FeedbackVector => {
+            let short = v8.column >= 2 || v8.version.is_node_18();
+            (if short { 48 } else { 56 }) + 8 * low(8)?
+        }
         Sizing::FeedbackMetadata => {
             16 + 4 * low(8)?.div_ceil(6) + if v8.column < 2 { 0 } else { 2 * high(8)? }
         }
@@ -74,13 +77,18 @@ pub(crate) fn size_of(v8: &V8, map: &MapInfo, word: impl Fn(u64) -> Result<u64>)
             } else {
                 v8.c.stream_start as u64 + low(v8.c.stream_size as u64)?
             };
-            size.next_multiple_of(64)
+            size.next_multiple_of(v8.code_alignment)
         }
         Sizing::ScopeInfo => crate::scope::decode(&word, v8.column).ok()?.size,
         // Its payload, where it has one, is a filler of its own.
         Sizing::WasmNull => 8,
         // 26 has holes of 64 KiB whose payload is not mapped.
         Sizing::Hole => 8 + 65536,
+        // Node 18: the instructions, and what belongs to them, lie in the Code itself.
+        Sizing::Unknown if map.kind == crate::types::Kind::Code => {
+            let at = v8.c.code_size as u64;
+            (v8.c.code_start as u64 + low(at)? + high(at)?).next_multiple_of(v8.code_alignment)
+        }
         Sizing::Map | Sizing::Unknown => return None,
     };
     (8..1 << 40).contains(&size).then_some(round8(size))

@@ -127,7 +127,7 @@ fn run_once(
     }
     let answer = autopsy
         .check_isolate()
-        .and_then(|()| (spec.run)(autopsy, &matches));
+        .and_then(|()| autopsy.run(spec, &matches));
     autopsy.isolate = before;
     let mut answer = answer?;
     if matches.get_flag("json") || json {

@@ -16,13 +16,14 @@ mod settings;
 pub mod table;
 mod tongues;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anstream::ColorChoice;
 use anyhow::Context;
+use clap::ArgMatches;
 use serde_json::Value as Json;
 use stillcore_corefile::Process;
 use stillcore_v8::{CoreTarget, HeapGraph, Options, Stop, Tagged, V8, V8Error};
@@ -57,6 +58,8 @@ pub struct Autopsy {
     /// Addresses that were printed, the newest first: for completion.
     seen: RefCell<VecDeque<u64>>,
     graphs: RefCell<HashMap<Option<usize>, Arc<HeapGraph>>>,
+    /// The command that runs has asked for a graph.
+    walked: Cell<bool>,
 }
 
 /// What a command found.
@@ -115,7 +118,22 @@ impl Autopsy {
             marked: RefCell::default(),
             seen: RefCell::default(),
             graphs: RefCell::default(),
+            walked: Cell::new(false),
         })
+    }
+
+    /// Runs a command. An answer that was made from the graph of a heap that could not be walked whole says so.
+    ///
+    /// # Errors
+    /// The command's.
+    pub fn run(&self, spec: &table::Spec, matches: &ArgMatches) -> anyhow::Result<Answer> {
+        self.walked.set(false);
+        let mut answer = (spec.run)(self, matches)?;
+        if self.walked.get() {
+            let graph = self.graph()?;
+            self.note_gaps(&graph, &mut answer);
+        }
+        Ok(answer)
     }
 
     /// The graph of the objects of the isolates in question, walked when it is first asked for.
@@ -123,6 +141,7 @@ impl Autopsy {
     /// # Errors
     /// When it was stopped.
     pub fn graph(&self) -> anyhow::Result<Arc<HeapGraph>> {
+        self.walked.set(true);
         if let Some(graph) = self.graphs.borrow().get(&self.isolate) {
             return Ok(graph.clone());
         }
@@ -144,10 +163,13 @@ impl Autopsy {
     /// Says so when more than one in a hundred bytes of the heap could not be walked.
     pub fn note_gaps(&self, graph: &HeapGraph, answer: &mut Answer) {
         if graph.gaps.share() > 0.01 {
-            answer.notes.push(format!(
+            let note = format!(
                 "{:.1} % of the heap could not be walked, so this is a part of the answer (see layout)",
                 100.0 * graph.gaps.share()
-            ));
+            );
+            if !answer.notes.contains(&note) {
+                answer.notes.push(note);
+            }
         }
     }
 

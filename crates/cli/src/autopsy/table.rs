@@ -103,7 +103,7 @@ impl JsCommand {
         let Some(spec) = find(&self.name) else {
             anyhow::bail!("there is no command {}", self.name);
         };
-        let mut answer = (spec.run)(&autopsy, &self.matches)?;
+        let mut answer = autopsy.run(spec, &self.matches)?;
         answer
             .notes
             .extend(autopsy.problems.warnings.iter().cloned());

@@ -33,21 +33,23 @@ impl V8 {
             if pc_offset <= pc_end {
                 return Some((bytecode, offset));
             }
-            offset += self.bytecode_length(bytecode, offset, &sizes)?;
+            offset += self.bytecode_length(bytecode, offset, sizes)?;
         }
         None
     }
 
     /// `Bytecodes::kBytecodeSizes`: the length of each bytecode at each of three operand scales.
-    fn bytecode_sizes(&self) -> Vec<u8> {
-        let symbols = self
-            .memory
-            .target()
-            .symbols("_ZN2v88internal11interpreter9Bytecodes14kBytecodeSizes");
-        symbols
-            .first()
-            .and_then(|symbol| self.memory.bytes(symbol.address, symbol.size, 4096).ok())
-            .unwrap_or_default()
+    fn bytecode_sizes(&self) -> &[u8] {
+        self.bytecode_sizes.get_or_init(|| {
+            let symbols = self
+                .memory
+                .target()
+                .symbols("_ZN2v88internal11interpreter9Bytecodes14kBytecodeSizes");
+            symbols
+                .first()
+                .and_then(|symbol| self.memory.bytes(symbol.address, symbol.size, 4096).ok())
+                .unwrap_or_else(|| crate::stripped::bytecode_sizes(&self.memory))
+        })
     }
 
     fn bytecode_length(&self, bytecode: u64, offset: i64, sizes: &[u8]) -> Option<i64> {

@@ -497,8 +497,9 @@ impl Heap {
     }
 
     fn put_all(&mut self, at: u64, words: &[u64]) {
-        for (index, word) in words.iter().enumerate() {
-            self.put(at + 8 * index as u64, *word);
+        let bytes = self.stretch(at, 8 * words.len() as u64);
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
     }
 
