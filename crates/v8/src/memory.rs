@@ -11,8 +11,9 @@ use crate::target::Target;
 /// Bytes in a cached block.
 const BLOCK: usize = 16 << 10;
 const PAGE: usize = 4096;
-/// Most blocks that are kept: 16 MiB. At the limit all are forgotten; the next reads bring back what is in use.
-const MAX_BLOCKS: usize = 1024;
+/// Most blocks that are kept: 64 MiB. At the limit all are forgotten; the next reads bring back what is in use. (With
+/// 16 MiB jsstack read a small core forty times over.)
+const MAX_BLOCKS: usize = 4096;
 
 struct Block {
     bytes: Box<[u8]>,
