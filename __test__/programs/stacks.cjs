@@ -1,7 +1,7 @@
 // Stacks of every kind. Each scenario below comes to leave(), which notes the trace that V8 prints there and takes a core
 // (or dies); the notes go to stdout as JSON: [{ name, stack, core }].
 //
-//   node stacks.cjs FOLDER HOW [SCENARIO...]     HOW: direct | kernel | abort | segv | wait
+//   node stacks.cjs FOLDER HOW [SCENARIO...]     HOW: direct | kernel | abort | segv | throw | wait
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
@@ -16,12 +16,14 @@ let captures;
 
 /** The innermost frame that is compared: what is above it is the capture's. */
 function leave() {
+  if (notes.at(-1)?.name === current) return 7; // once for each scenario
   const note = { name: current, stack: new Error('here').stack };
   notes.push(note);
-  if (how === 'abort' || how === 'segv' || how === 'wait') {
+  if (how !== 'direct' && how !== 'kernel') {
     fs.writeSync(1, `${JSON.stringify(notes)}\n`);
     if (how === 'abort') process.abort();
     if (how === 'segv') process.kill(process.pid, 'SIGSEGV');
+    if (how === 'throw') throw new Error('uncaught');
     return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
   }
   captures = require('../..').capture({ method: how, what: 'core', directory: folder })
@@ -227,7 +229,7 @@ async function main() {
       current = `${group}.${name}`;
       if (only.length > 0 ? !only.includes(current) && !only.includes(group) : false) continue;
       captures = undefined;
-      const done = group === 'asynchronous' ? table[name]() : new Promise((resolve) => setImmediate(() => { try { table[name](); } catch {} resolve(); }));
+      const done = group === 'asynchronous' ? table[name]() : new Promise((resolve) => setImmediate(() => { table[name](); resolve(); }));
       await done;
       await captures;
     }

@@ -132,7 +132,16 @@ impl V8 {
     /// Whether a builtin is one of the language, that traces show, or V8's own: only the former have the mark that they
     /// are native. (`IsNotHidden` in `execution/isolate.cc`.)
     pub(crate) fn builtin_kind(&self, shared: &Shared) -> FrameKind {
-        if shared.script.is_some() || shared.flags & NATIVE != 0 {
+        // A function of an embedder's template, such as Node's own in C++, never shows.
+        let of_template = [self.c.shared_data, self.c.shared_untrusted]
+            .into_iter()
+            .filter(|field| self.has(*field))
+            .filter_map(|field| self.field(shared.address, field).ok())
+            .any(|data| {
+                self.kind_of(data)
+                    .is_ok_and(|kind| kind == Kind::FunctionTemplateInfo)
+            });
+        if shared.script.is_some() || (shared.flags & NATIVE != 0 && !of_template) {
             FrameKind::Builtin
         } else {
             FrameKind::Internal
@@ -217,6 +226,13 @@ impl V8 {
     /// Name, place and whose it is.
     pub(crate) fn finish(&self, frame: &mut Frame, shared: &Shared, position: Option<u32>) {
         frame.name = self.frame_title(frame, shared);
+        // Every builtin of the language has a name; what has none is Node's own, such as what runs the microtasks.
+        if frame.kind == FrameKind::Builtin
+            && shared.script.is_none()
+            && frame.name == "<anonymous>"
+        {
+            frame.kind = FrameKind::Internal;
+        }
         if let (Some(script), Some(position)) = (shared.script, position.or(shared.start)) {
             frame.location = self.location(script, position).ok().map(|mut place| {
                 place.script = self.script_title(script);

@@ -1,0 +1,152 @@
+// The stacks that stillcore reads from a core equal the traces that V8 printed in the living process: every frame, name,
+// line and column, of every kind of call (__test__/programs/stacks.cjs), on every supported Node.
+import assert from 'node:assert/strict';
+import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { nodes } from './support/nodes.mjs';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const program = join(root, '__test__', 'programs', 'stacks.cjs');
+const binary = [process.env.STILLCORE, join(root, 'target', 'release', 'stillcore'), join(root, 'target', 'debug', 'stillcore')]
+  .find((path) => path && existsSync(path));
+const noBinary = binary ? false : 'the command is not built: cargo build --release -p stillcore-cli';
+const run = promisify(execFile);
+
+const folders = [];
+after(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+function folder() {
+  const made = mkdtempSync(join(tmpdir(), 'stillcore-stack-'));
+  folders.push(made);
+  return made;
+}
+
+/** V8's trace as [name, place]; of awaiting functions the name begins with `async`. */
+function printed(stack) {
+  return stack.split('\n').filter((line) => /^ {4}at /.test(line)).map((line) => {
+    const text = line.slice(7);
+    const combinator = /^async Promise\.\w+ \(index \d+\)$/.test(text);
+    if (combinator) return [text, ''];
+    const named = /^(.*?) \((.*)\)$/.exec(text);
+    if (named) return [named[1], named[2]];
+    return text.startsWith('async ') ? ['async <anonymous>', text.slice(6)] : ['<anonymous>', text];
+  });
+}
+
+const place = (frame, none) => (frame.script ? `${frame.script}:${frame.line}:${frame.column}` : none);
+
+/** The same of a thread in jsstack's answer, from the function that left. */
+function read(thread) {
+  const frames = thread.frames.filter((frame) => frame.kind === 'js' || frame.kind === 'builtin')
+    .map((frame) => [frame.name, place(frame, '<anonymous>')]);
+  const first = frames.findIndex(([name]) => /(^|[. ])leave$/.test(name));
+  return [...frames.slice(first), ...thread.async.map((frame) => [`async ${frame.name}`, place(frame, '')])];
+}
+
+async function stackOf(core) {
+  const { stdout } = await run(binary, ['jsstack', core, '--json', '--isolate', '0'], { maxBuffer: 1 << 28 });
+  return JSON.parse(stdout).threads[0];
+}
+
+/** The innermost frame has gone on since the trace was made: its name alone is compared. */
+function assertEqual(thread, stack, name) {
+  const [mine, theirs] = [read(thread), printed(stack)];
+  assert.deepEqual([mine[0]?.[0], ...mine.slice(1)], [theirs[0][0], ...theirs.slice(1)], name);
+}
+
+function coreIn(place) {
+  if (!statSync(place).isDirectory()) return place;
+  const name = readdirSync(place).find((one) => one.startsWith('core'));
+  return name && join(place, name);
+}
+
+const pattern = readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim();
+
+/** A core by the kernel of a program that ends itself; the notes that it left. */
+function died(node, how, scenario, flags = []) {
+  const place = folder();
+  const done = spawnSync('sh', ['-c', 'ulimit -c unlimited; exec "$0" "$@"', node.path, ...flags, program, '.', how, scenario],
+    { cwd: place, encoding: 'utf8', maxBuffer: 1 << 28 });
+  return { core: coreIn(place), notes: JSON.parse(done.stdout.split('\n')[0]), signal: done.signal };
+}
+
+for (const node of await nodes()) {
+  // The older patches of each line read the same layouts; autopsy.spec.mjs has them.
+  const skip = node.skip || noBinary;
+
+  for (const group of ['sync', 'optimised', 'asynchronous']) {
+    test(`stacks of ${group} calls equal V8's, on ${node.label}`, { skip }, async () => {
+      const output = execFileSync(node.path, [program, folder(), 'direct', group], { encoding: 'utf8', maxBuffer: 1 << 28 });
+      // WebAssembly's frames are told by their kind, not by name.
+      const notes = JSON.parse(output.trim().split('\n').pop()).filter(({ name }) => name !== 'sync.wasm');
+      assert.ok(notes.length >= { sync: 75, optimised: 14, asynchronous: 20 }[group], `${notes.length} scenarios`);
+      const tiers = new Set();
+      const next = async () => {
+        for (let note = notes.shift(); note; note = notes.shift()) {
+          const thread = await stackOf(coreIn(note.core));
+          for (const frame of thread.frames) if (frame.tier) tiers.add(frame.inlined ? 'inlined' : frame.tier);
+          assertEqual(thread, note.stack, note.name);
+        }
+      };
+      await Promise.all([next(), next()]);
+      if (group === 'optimised') assert.ok(tiers.has('inlined'), 'something was inlined');
+    });
+  }
+
+  test(`an inlined function's receiver and arguments are told, on ${node.label}`, { skip }, async () => {
+    const output = execFileSync(node.path, [program, folder(), 'direct', 'optimised.inlinedMethods', 'optimised.inlinedFewer'], { encoding: 'utf8', maxBuffer: 1 << 28 });
+    const [methods, fewer] = JSON.parse(output.trim().split('\n').pop());
+    const frames = (await stackOf(coreIn(methods.core))).frames;
+    const sum = frames.find((frame) => frame.name === 'Point.sum');
+    assert.match(sum.this.value, /^\[Point 0x/);
+    assert.equal(sum.arguments[0].value, '1');
+    const called = (await stackOf(coreIn(fewer.core))).frames.find((frame) => frame.name === 'fewer');
+    assert.deepEqual(called.arguments.slice(0, 2).map(({ value }) => value), ['1', '1']);
+    const verbose = execFileSync(binary, ['jsstack', coreIn(methods.core), '-v', '-n', '0'], { encoding: 'utf8' });
+    assert.match(verbose, /arg1 \(extra\): 1/);
+    assert.match(verbose, /var note: \[Object 0x/);
+  });
+
+  for (const [how, scenario, flags] of [
+    ['abort', 'optimised.inlinedChain', []],
+    ['segv', 'optimised.inlinedMethods', []],
+    ['segv', 'sync.methods', []],
+    ['throw', 'sync.methods', ['--abort-on-uncaught-exception']],
+  ]) {
+    test(`a core by the kernel, ${how} in ${scenario}, has V8's stack, on ${node.label}`, { skip }, async (t) => {
+      if (pattern !== 'core') return t.skip(`core_pattern is ${pattern}, not core`);
+      const { core, notes } = died(node, how, scenario, flags);
+      if (!core) return t.skip('the kernel left no core');
+      assertEqual(await stackOf(core), notes[0].stack, scenario);
+    });
+  }
+
+  test(`a core by the kernel's way has V8's stack, on ${node.label}`, { skip }, async (t) => {
+    if (pattern !== 'core') return t.skip(`core_pattern is ${pattern}, not core`);
+    const output = execFileSync('sh', ['-c', 'ulimit -c unlimited; exec "$0" "$@"', node.path, program, folder(), 'kernel', 'sync.inherited'], { encoding: 'utf8', maxBuffer: 1 << 28 });
+    const [note] = JSON.parse(output.trim().split('\n').pop());
+    assertEqual(await stackOf(coreIn(note.core)), note.stack, note.name);
+  });
+
+  test(`a core by gcore has V8's stack, on ${node.label}`, { skip }, async (t) => {
+    if (spawnSync('gcore', ['-v']).error) return t.skip('gcore is not installed (gdb)');
+    const place = folder();
+    const child = spawn(node.path, [program, place, 'wait', 'sync.sort'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      let text = '';
+      for await (const chunk of child.stdout) {
+        text += chunk;
+        if (text.includes('\n')) break;
+      }
+      const done = spawnSync('gcore', ['-o', join(place, 'core'), String(child.pid)], { encoding: 'utf8' });
+      if (!existsSync(join(place, `core.${child.pid}`))) return t.skip(`gcore could not: ${done.stderr.trim().split('\n').pop()}`);
+      assertEqual(await stackOf(join(place, `core.${child.pid}`)), JSON.parse(text)[0].stack, 'sync.sort');
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+}
