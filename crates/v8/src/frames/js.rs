@@ -70,7 +70,9 @@ impl V8 {
         };
         let bytecode = word(self.c.fp_bytecode).unwrap_or_default();
         let offset = word(self.c.fp_bytecode_offset).unwrap_or_default().as_smi();
+        // A builtin's frame may have what looks like it in these slots, left behind by a call before.
         let interpreted = offset.is_some()
+            && shared.script.is_some()
             && self
                 .kind_of(bytecode)
                 .is_ok_and(|kind| kind == Kind::BytecodeArray);
