@@ -154,7 +154,7 @@ export interface Stack {
   /** From the innermost to the outermost function. */
   frames: Frame[]
   /** Why there are no more: the first function of the thread, memory that is not there, a stack that makes no sense, --frames. */
-  end: 'outermost' | 'missing' | 'broken' | 'limit'
+  end: 'outermost' | 'kernel' | 'missing' | 'broken' | 'limit'
 }
 
 export interface Frame extends Place {

@@ -60,6 +60,11 @@ fn the_backtrace_reaches_the_entry_frame() {
         assert_eq!(process.mismatches().count(), 0);
         for thread in &process.threads {
             let trace = process.backtrace(thread);
+            // Workers of io_uring, which the oldest Node 20 has.
+            if thread.registers.pc() == 0 && thread.tid != process.threads[0].tid {
+                assert_eq!(trace.end, End::Kernel, "thread {}", thread.tid);
+                continue;
+            }
             assert_eq!(trace.end, End::Outermost, "thread {}", thread.tid);
             assert!(
                 trace

@@ -67,8 +67,8 @@ pub struct Stack {
     pub signal: Option<String>,
     /// From the innermost to the outermost function. Those that were inlined into another have a line of their own.
     pub frames: Vec<Line>,
-    /// Why there are no more: `outermost` (the first function of the thread), `missing` (memory that is needed is not
-    /// there), `broken` (the stack makes no sense there), `limit`.
+    /// Why there are no more: `outermost` (the first function of the thread), `kernel` (a thread of the kernel's
+    /// own, which has no stack here), `missing` (memory that is needed is not there), `broken` (the stack makes no sense there), `limit`.
     pub end: &'static str,
 }
 
@@ -129,6 +129,7 @@ impl Bt {
                     end: match backtrace.end {
                         _ if cut => "limit",
                         End::Outermost => "outermost",
+                        End::Kernel => "kernel",
                         End::Missing => "missing",
                         End::Broken => "broken",
                         End::Limit => "limit",
@@ -226,6 +227,10 @@ impl Answer for Listing {
                 ))?;
             }
             match thread.end {
+                "kernel" => out.styled(
+                    DIM,
+                    "  ... a thread of the kernel's own, which has no stack here (io_uring)",
+                )?,
                 "missing" => {
                     out.styled(DIM, "  ... the stack goes on in memory that is not there")?
                 }
