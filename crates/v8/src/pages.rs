@@ -107,6 +107,8 @@ pub struct Page {
     pub large: bool,
     /// It holds copies that the garbage collector has left behind.
     pub from: bool,
+    /// The garbage collector chose it to be emptied: its objects have been moved away, or will be.
+    pub candidate: bool,
 }
 
 /// Where the fields of the header are.
@@ -249,6 +251,7 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
         space,
         large,
         from: bit(3),
+        candidate: bit(8),
     })
 }
 
