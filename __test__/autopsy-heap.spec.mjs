@@ -151,8 +151,12 @@ for (const node of await nodes()) {
       const { walked, gaps, missing } = json('layout', join(place, core));
       assert.ok(walked > 5e6);
       assert.ok((gaps + missing) / walked <= 0.001, `${gaps + missing} of ${walked} bytes could not be walked`);
-      // All forty thousand, but for those that a scavenge had not copied yet.
-      assert.ok(counts(join(place, core)).get('ChurnNode') >= 20_000);
+      // All forty thousand are there. What can be reached in a scavenge is less: a reference to an object that has been
+      // moved, but whose holder was not visited yet, leads to where it was.
+      const all = counts(join(place, core), '--all').get('ChurnNode');
+      assert.ok(all >= 39_000, `${all} of 40000 found`);
+      const reached = counts(join(place, core)).get('ChurnNode');
+      assert.ok(how === 'scavenge' || reached >= 20_000, `${reached} of 40000 reached`);
       rmSync(join(place, core));
     });
   }

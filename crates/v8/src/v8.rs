@@ -72,6 +72,7 @@ pub struct V8 {
     builtins: OnceLock<Vec<Symbol>>,
     blob: OnceLock<Option<(u64, u64)>>,
     pub(crate) free_unit: OnceLock<(u64, Provenance)>,
+    pub(crate) scavenged: OnceLock<Vec<u64>>,
     pub(crate) bytecode_sizes: OnceLock<Vec<u8>>,
     /// Tables that were read whole: what of, how many entries, how they were told.
     tables: Vec<(&'static str, usize, Provenance)>,
@@ -158,6 +159,7 @@ impl V8 {
             builtins: OnceLock::new(),
             blob: OnceLock::new(),
             free_unit: OnceLock::new(),
+            scavenged: OnceLock::new(),
             code_alignment: target.code_alignment(),
             bytecode_sizes: OnceLock::new(),
             tables,

@@ -187,17 +187,41 @@ impl WalkBuffer {
 }
 
 impl V8 {
-    /// The pages of an isolate's view: its own and the read-only ones; all of them without one. Stale copies are left out.
+    /// The pages of an isolate's view: its own and the read-only ones; all of them without one. Stale copies are left out;
+    /// but in a heap that died inside a scavenge, what has not been copied yet is nowhere else.
     pub fn pages_of(&self, isolate: Option<usize>) -> Vec<&Page> {
         let heap = isolate
             .and_then(|id| self.isolates.get(id))
             .map(|isolate| isolate.heap);
+        let copied = |page: &Page| {
+            page.from && page.space == Space::New && !self.scavenged_heaps().contains(&page.heap)
+        };
         self.pages
             .pages()
             .iter()
-            .filter(|page| !(page.from && page.space == Space::New))
+            .filter(|page| !copied(page))
             .filter(|page| heap.is_none_or(|heap| page.heap == heap || page.heap == 0))
             .collect()
+    }
+
+    /// The heaps whose threads stood inside the scavenger.
+    fn scavenged_heaps(&self) -> &[u64] {
+        self.scavenged.get_or_init(|| {
+            let target = self.memory.target();
+            let name = "_ZN2v88internal18ScavengerCollector14CollectGarbageEv";
+            let Some(scavenger) = target.symbol(name) else {
+                return Vec::new();
+            };
+            let inside = |tid| {
+                let calls = |pc: u64| pc.wrapping_sub(scavenger.address) < scavenger.size;
+                target.unwind(tid).iter().any(|frame| calls(frame.pc))
+            };
+            self.isolates
+                .iter()
+                .filter(|isolate| isolate.thread.is_some_and(inside))
+                .map(|isolate| isolate.heap)
+                .collect()
+        })
     }
 
     /// Calls `visit` with each object of a page.
@@ -369,7 +393,7 @@ impl V8 {
                 }
                 // While a page is emptied, the copies of what has left it are as they were made. Where one is not any
                 // more, all that lived here was moved long ago, and the page only waits to be given back.
-                None if page.candidate && moved => {
+                None if (page.candidate || page.from) && moved => {
                     gaps.free += end - at;
                     break;
                 }
