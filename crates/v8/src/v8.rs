@@ -11,7 +11,7 @@ use crate::memory::Memory;
 use crate::pages::{self, Page, PageTable};
 use crate::stripped;
 use crate::tagged::Tagged;
-use crate::target::{Symbol, Target, ThreadState};
+use crate::target::{Region, Symbol, Target, ThreadState};
 use crate::types::{Kind, Types};
 use crate::version::{self, Version};
 
@@ -73,6 +73,7 @@ pub struct V8 {
     blob: OnceLock<Option<(u64, u64)>>,
     pub(crate) free_unit: OnceLock<(u64, Provenance)>,
     pub(crate) scavenged: OnceLock<Vec<u64>>,
+    regions: OnceLock<Vec<Region>>,
     pub(crate) bytecode_sizes: OnceLock<Vec<u8>>,
     /// Tables that were read whole: what of, how many entries, how they were told.
     tables: Vec<(&'static str, usize, Provenance)>,
@@ -160,6 +161,7 @@ impl V8 {
             blob: OnceLock::new(),
             free_unit: OnceLock::new(),
             scavenged: OnceLock::new(),
+            regions: OnceLock::new(),
             code_alignment: target.code_alignment(),
             bytecode_sizes: OnceLock::new(),
             tables,
@@ -378,6 +380,14 @@ impl V8 {
         self.isolates
             .iter()
             .find(|isolate| isolate.heap == page.heap)
+    }
+
+    /// The region of memory that holds an address. (Asked for each word of an isolate: the list is made once.)
+    pub(crate) fn region_at(&self, address: u64) -> Option<&Region> {
+        let regions = self.regions.get_or_init(|| self.memory.target().regions());
+        let next = regions.partition_point(|region| region.range.start <= address);
+        let region = regions.get(next.checked_sub(1)?)?;
+        region.range.contains(&address).then_some(region)
     }
 
     /// The builtins of the binary, by address.

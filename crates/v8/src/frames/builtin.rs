@@ -46,10 +46,11 @@ impl V8 {
         if self.pages.page_of(pc).is_some() {
             return None;
         }
-        let regions = self.memory.target().regions();
-        let holder = |at: u64| regions.iter().find(|region| region.range.contains(&at));
-        let region = holder(pc)?;
-        if !region.executable || (start..start + size).contains(&region.range.start) {
+        let region = self.region_at(pc)?;
+        if !region.executable
+            || region.range.contains(&start)
+            || (start..start + size).contains(&region.range.start)
+        {
             return None;
         }
         // Mapped from the binary once more: a core need not hold that, and it is as long as the builtins in pages.
@@ -73,7 +74,8 @@ impl V8 {
         let mut at = region.range.start;
         while at < end {
             let mut have = [0_u8; 64];
-            if self.memory.read(at, &mut have).is_ok() && have == want {
+            // Not by way of the blocks that are kept: these few bytes of every page would push all others out.
+            if self.memory.target().read(at, &mut have).is_ok() && have == want {
                 self.copies.write().ok()?.push(at);
                 return (pc.wrapping_sub(at) < size).then_some(at);
             }
