@@ -150,7 +150,9 @@ for (const node of await nodes()) {
       if (!core) return t.skip('the kernel left no core');
       const { walked, gaps, missing } = json('layout', join(place, core));
       assert.ok(walked > 5e6);
-      assert.ok((gaps + missing) / walked <= 0.001, `${gaps + missing} of ${walked} bytes could not be walked`);
+      // 99.9 %, but for one page: where a thread of the collector was filling it, how far may be in its registers only. (Seen in
+      // one of twelve kills.)
+      assert.ok(gaps + missing <= Math.max(walked / 1000, 2 ** 18), `${gaps + missing} of ${walked} bytes could not be walked`);
       // All forty thousand are there. What can be reached in a scavenge is less: a reference to an object that has been
       // moved, but whose holder was not visited yet, leads to where it was.
       const all = counts(join(place, core), '--all').get('ChurnNode');

@@ -392,8 +392,9 @@ impl V8 {
                     at += size;
                 }
                 // While a page is emptied, the copies of what has left it are as they were made. Where one is not any
-                // more, all that lived here was moved long ago, and the page only waits to be given back.
-                None if (page.candidate || page.from) && moved => {
+                // more, all that lived here was moved long ago, and the page only waits to be given back. And what a
+                // scavenge comes from was not filled up to its end.
+                None if page.from || page.candidate && moved => {
                     gaps.free += end - at;
                     break;
                 }
