@@ -122,18 +122,31 @@ impl Autopsy {
         })
     }
 
-    /// Runs a command. An answer that was made from the graph of a heap that could not be walked whole says so.
+    /// Runs a command.
     ///
     /// # Errors
     /// The command's.
     pub fn run(&self, spec: &table::Spec, matches: &ArgMatches) -> anyhow::Result<Answer> {
+        self.noting_gaps(|| (spec.run)(self, matches))
+    }
+
+    /// An answer that was made from the graph of a heap that could not be walked whole says so, and so does an error: what
+    /// is said not to be there may be where the walk could not go.
+    fn noting_gaps(&self, ask: impl FnOnce() -> anyhow::Result<Answer>) -> anyhow::Result<Answer> {
         self.walked.set(false);
-        let mut answer = (spec.run)(self, matches)?;
-        if self.walked.get() {
-            let graph = self.graph()?;
-            self.note_gaps(&graph, &mut answer);
+        let answer = ask();
+        let graph = match self.walked.get() {
+            true => self.graphs.borrow().get(&self.isolate).cloned(),
+            false => None,
+        };
+        match (answer, graph.and_then(|graph| gaps_note(&graph))) {
+            (Ok(mut answer), Some(gaps)) => {
+                answer.notes.push(gaps);
+                Ok(answer)
+            }
+            (Err(error), Some(gaps)) => Err(error.context(gaps)),
+            (answer, None) => answer,
         }
-        Ok(answer)
     }
 
     /// The graph of the objects of the isolates in question, walked when it is first asked for.
@@ -158,19 +171,6 @@ impl Autopsy {
         let graph = self.graph()?;
         graph.mark(&self.stop)?;
         Ok(graph)
-    }
-
-    /// Says so when more than one in a hundred bytes of the heap could not be walked.
-    pub fn note_gaps(&self, graph: &HeapGraph, answer: &mut Answer) {
-        if graph.gaps.share() > 0.01 {
-            let note = format!(
-                "{:.1} % of the heap could not be walked, so this is a part of the answer (see layout)",
-                100.0 * graph.gaps.share()
-            );
-            if !answer.notes.contains(&note) {
-                answer.notes.push(note);
-            }
-        }
     }
 
     /// Says so when something that holds objects was not recognised, so that more counts as reachable than is.
@@ -237,6 +237,17 @@ impl Autopsy {
     }
 }
 
+/// What is said when more than one in a hundred bytes of the heap could not be walked.
+fn gaps_note(graph: &HeapGraph) -> Option<String> {
+    let share = graph.gaps.share();
+    (share > 0.01).then(|| {
+        format!(
+            "{:.1} % of the heap could not be walked, so this is a part of the answer (see layout)",
+            100.0 * share
+        )
+    })
+}
+
 /// Why V8 was not found, where the node binary was not: its symbols say what is where.
 fn without_binary(error: V8Error, process: &Process) -> anyhow::Error {
     let Some(executable) = process.executable() else {
@@ -270,7 +281,7 @@ pub fn js_modules(core: &CoreArgs, isolate: Option<usize>) -> anyhow::Result<(An
     let mut autopsy = Autopsy::open(core)?;
     autopsy.isolate = isolate;
     autopsy.check_isolate()?;
-    let mut answer = cmd::list_modules(&autopsy)?;
+    let mut answer = autopsy.noting_gaps(|| cmd::list_modules(&autopsy))?;
     answer
         .notes
         .extend(autopsy.problems.warnings.iter().cloned());

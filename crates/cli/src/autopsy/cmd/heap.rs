@@ -171,7 +171,6 @@ fn heap(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
         "arrayBuffers": { "count": stores.count, "bytes": stores.bytes, "reachable": graph.stores(true).bytes },
         "externalStrings": { "count": texts.count, "bytes": texts.bytes, "reachable": graph.texts(true).bytes },
     });
-    autopsy.note_gaps(&graph, &mut answer);
     Ok(answer)
 }
 

@@ -166,7 +166,6 @@ fn layout(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
         "version": v8.version.text, "constants": rows, "pages": v8.pages.pages().len(), "walked": gaps.walked, "free": gaps.free,
         "gaps": gaps.bytes, "missing": gaps.missing,
     });
-    autopsy.note_gaps(&graph, &mut answer);
     Ok(answer)
 }
 

@@ -88,7 +88,6 @@ pub fn list_modules(autopsy: &Autopsy) -> anyhow::Result<Answer> {
         }
     }
     answer.json = Json::Array(rows);
-    autopsy.note_gaps(&graph, &mut answer);
     Ok(answer)
 }
 

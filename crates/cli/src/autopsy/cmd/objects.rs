@@ -224,7 +224,6 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
         ));
     }
     answer.json = json!({ "groups": rows, "externalStrings": { "count": strings.count, "bytes": strings.bytes }, "walked": graph.gaps.walked, "gaps": graph.gaps.bytes + graph.gaps.missing });
-    autopsy.note_gaps(&graph, &mut answer);
     if reachable {
         autopsy.note_roots(&graph, &mut answer)?;
     }
@@ -292,6 +291,5 @@ fn findjsinstances(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<An
             .push(format!("... {} more", instances.len() - shown));
     }
     answer.json = json!({ "class": name, "count": instances.len(), "instances": rows });
-    autopsy.note_gaps(&graph, &mut answer);
     Ok(answer)
 }

@@ -123,7 +123,6 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
         answer.lines.push("none".to_owned());
     }
     answer.json = json!({ "count": total, "promises": rows });
-    autopsy.note_gaps(&graph, &mut answer);
     Ok(answer)
 }
 

@@ -157,6 +157,5 @@ fn timers(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
         answer.lines.push("none".to_owned());
     }
     answer.json = Json::Array(rows);
-    autopsy.note_gaps(&graph, &mut answer);
     Ok(answer)
 }
