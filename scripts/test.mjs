@@ -57,7 +57,7 @@ function fuzz() {
   }
   for (const [crate, target] of [['corefile', 'core'], ['corefile', 'process'], ['archive', 'open'], ['v8', 'heap']]) {
     console.log(`${crate}: ${target}`);
-    run('sh', [join('crates', crate, 'fuzz', 'run.sh'), target, '10']);
+    run('sh', [join('scripts', 'fuzz.sh'), crate, target, '10']);
   }
 }
 
