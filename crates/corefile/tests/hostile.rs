@@ -1,7 +1,6 @@
 //! Made-up cores: what is read from them, and that nothing in them can do harm.
 
 #[path = "support/synth.rs"]
-#[allow(dead_code)]
 mod synth;
 
 use std::time::{Duration, Instant};
