@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import test from 'node:test';
 import { root } from '../scripts/workspace.mjs';
-import { quickFolder, temporaryFolder } from './support/files.mjs';
+import { quickFolder } from './support/files.mjs';
 import { nodes } from './support/nodes.mjs';
 import { runNode } from './support/run.mjs';
 import { asBefore, startSubject, stateOf } from './support/subject.mjs';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { createReadStream, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -14,6 +14,7 @@ import { createInflateRaw } from 'node:zlib';
 import * as nodeTar from 'tar';
 import { entries } from '../example/tar.mjs';
 import { manifest as packageJson, root, works } from '../scripts/workspace.mjs';
+import { binary, noBinary } from './support/autopsy.mjs';
 import { buildIdOf } from './support/core-file.mjs';
 import { temporaryFolder } from './support/files.mjs';
 import { captureHeap, checkHeap } from './support/heap.mjs';
@@ -209,11 +210,9 @@ for (const node of all) {
     const skip = works('tar') && works('gdb') ? false : 'tar or gdb is not installed here';
     await t.test('opens in gdb with its own files, wherever it lies', { skip }, (t) => opensInGdb(t, told));
 
-    const command = [process.env.STILLCORE, 'release', 'debug'].map((place) => place && (place.includes('/') ? place : join(root, 'target', place, 'stillcore')))
-      .find((path) => path && existsSync(path));
-    const lacks = !works('tar') ? 'there is no tar' : !command && 'the command is not built: cargo build --release -p stillcore-cli';
+    const lacks = works('tar') ? noBinary : 'there is no tar';
     if (node === first) {
-      await t.test('opens in stillcore with its own files, wherever it lies', { skip: lacks }, (t) => opensInAutopsy(t, told, command, node.version));
+      await t.test('opens in stillcore with its own files, wherever it lies', { skip: lacks }, (t) => opensInAutopsy(t, told, binary, node.version));
     }
 
     if (node === first) await t.test('opens elsewhere', (t) => opensElsewhere(t, told.path, archive));

@@ -4,36 +4,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { folder, json, noBinary, root, stillcore, tried } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const programs = join(root, '__test__', 'programs');
-const binary = [process.env.STILLCORE, join(root, 'target', 'release', 'stillcore'), join(root, 'target', 'debug', 'stillcore')]
-  .find((path) => path && existsSync(path));
-const noBinary = binary ? false : 'the command is not built: cargo build --release -p stillcore-cli';
-
-const folders = [];
-after(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
-
-function folder() {
-  const made = mkdtempSync(join(tmpdir(), 'stillcore-heap-'));
-  folders.push(made);
-  return made;
-}
-
-function stillcore(...args) {
-  const done = spawnSync(binary, args, { encoding: 'utf8', maxBuffer: 1 << 28, timeout: 120_000 });
-  assert.equal(done.status, 0, `stillcore ${args.join(' ')}: ${done.stderr}`);
-  return done.stdout;
-}
-
-const json = (command, core, ...args) => JSON.parse(stillcore(command, core, ...args, '--json'));
 
 function counts(core, ...args) {
   const all = new Map();
@@ -114,7 +92,7 @@ for (const node of await nodes()) {
     const weak = json('jsfindrefs', core, one('PlantedKey'), '--isolate', '0');
     assert.ok(weak.some((reference) => reference.weak === true) && weak.some((reference) => reference.weak === false), JSON.stringify(weak));
     const garbage = json('findjsinstances', core, 'PlantedGarbage', '--all', '-n', '3', '--isolate', '0').instances[2];
-    const none = spawnSync(binary, ['jsfindrefs', core, garbage, '-r', '--isolate', '0'], { encoding: 'utf8' });
+    const none = tried('jsfindrefs', core, garbage, '-r', '--isolate', '0');
     assert.notEqual(none.status, 0);
     assert.match(none.stderr, /no path from a root leads to .*garbage/);
   });

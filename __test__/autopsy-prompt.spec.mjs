@@ -4,29 +4,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
-  chmodSync, closeSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, readdirSync, renameSync, rmSync, statSync, writeSync,
+  chmodSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, readdirSync, renameSync, statSync, writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
+import { binary, folder, noBinary, root } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const program = join(root, '__test__', 'programs', 'busy.cjs');
-const binary = [process.env.STILLCORE, join(root, 'target', 'release', 'stillcore'), join(root, 'target', 'debug', 'stillcore')]
-  .find((path) => path && existsSync(path));
-const noBinary = binary ? false : 'the command is not built: cargo build --release -p stillcore-cli';
 const works = (command) => spawnSync(command, ['--version']).status === 0;
-
-const folders = [];
-after(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
-
-function folder() {
-  const made = mkdtempSync(join(tmpdir(), 'stillcore-prompt-'));
-  folders.push(made);
-  return made;
-}
 
 /** No history but in a folder of the test, no pager and no colours but those that a test asks for. */
 const environment = (more = {}) => ({ ...process.env, XDG_STATE_HOME: folder(), PAGER: '', NO_COLOR: '', TERM: 'xterm', LANG: 'C.UTF-8', ...more });

@@ -2,28 +2,15 @@
 // line and column, of every kind of call (__test__/programs/stacks.cjs), on every supported Node.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { binary, folder, noBinary, root } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const program = join(root, '__test__', 'programs', 'stacks.cjs');
-const binary = [process.env.STILLCORE, join(root, 'target', 'release', 'stillcore'), join(root, 'target', 'debug', 'stillcore')]
-  .find((path) => path && existsSync(path));
-const noBinary = binary ? false : 'the command is not built: cargo build --release -p stillcore-cli';
 const run = promisify(execFile);
-
-const folders = [];
-after(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
-function folder() {
-  const made = mkdtempSync(join(tmpdir(), 'stillcore-stack-'));
-  folders.push(made);
-  return made;
-}
 
 /** V8's trace as [name, place]; of awaiting functions the name begins with `async`. */
 function printed(stack) {

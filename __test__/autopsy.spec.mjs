@@ -2,36 +2,14 @@
 // live process said of itself just before (__test__/programs/scenario.cjs), and V8's own traces.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, openSync, readSync, writeSync, closeSync, mkdtempSync, readdirSync, renameSync, rmSync, readFileSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { openSync, readSync, writeSync, closeSync, readdirSync, renameSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { folder, json, noBinary, root, stillcore, tried } from './support/autopsy.mjs';
 import { readElf } from './support/core-file.mjs';
 import { nodes, oldestNodes } from './support/nodes.mjs';
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const program = join(root, '__test__', 'programs', 'scenario.cjs');
-const binary = [process.env.STILLCORE, join(root, 'target', 'release', 'stillcore'), join(root, 'target', 'debug', 'stillcore')]
-  .find((path) => path && existsSync(path));
-const noBinary = binary ? false : 'the command is not built: cargo build --release -p stillcore-cli';
-
-const folders = [];
-after(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
-
-function folder() {
-  const made = mkdtempSync(join(tmpdir(), 'stillcore-autopsy-'));
-  folders.push(made);
-  return made;
-}
-
-function stillcore(...args) {
-  const done = spawnSync(binary, args, { encoding: 'utf8', maxBuffer: 1 << 28, timeout: 120_000 });
-  assert.equal(done.status, 0, `stillcore ${args.join(' ')}: ${done.stderr}`);
-  return done.stdout;
-}
-
-const json = (command, core, ...args) => JSON.parse(stillcore(command, core, ...args, '--json'));
 
 /** One core of the scenario for each Node, made when it is first asked for. */
 const scenarios = new Map();
@@ -208,12 +186,12 @@ for (const node of [...newest, ...await oldestNodes()]) {
     const file = openSync(copy, 'r+');
     writeSync(file, Buffer.alloc(0x3a000, 0x41), 0, 0x3a000, load.offset + Number(page + 0x4000n - load.start));
     closeSync(file);
-    const layout = spawnSync(binary, ['layout', copy, '--isolate', '0', '--json'], { encoding: 'utf8', maxBuffer: 1 << 26 });
+    const layout = tried('layout', copy, '--isolate', '0', '--json');
     const { gaps, walked, constants } = JSON.parse(layout.stdout);
     assert.ok(gaps > 0x20000 && gaps < 0x80000, `${gaps} bytes were not understood`);
     assert.ok(gaps / walked > 0.01);
-    for (const command of [['findjsobjects'], ['findjsinstances', 'Object'], ['layout'], ['jsfindrefs', elsewhere]]) {
-      const done = spawnSync(binary, [command[0], copy, ...command.slice(1), '--isolate', '0'], { encoding: 'utf8', maxBuffer: 1 << 26 });
+    for (const command of [['findjsobjects'], ['findjsinstances', 'PlantedPoint'], ['layout'], ['jsfindrefs', elsewhere]]) {
+      const done = tried(command[0], copy, ...command.slice(1), '--isolate', '0');
       assert.match(done.stderr, /% of the heap could not be walked/, command[0]);
     }
     // Every offset says where it came from.
@@ -247,7 +225,7 @@ for (const node of [...newest, ...await oldestNodes()]) {
     }
     closeSync(file);
     for (const command of [['jsstack', '-a', '-v', '-t', 'all'], ['findjsobjects', '--all'], ['promises', '-a'], ['strings', '--min', '500'], ['heap'], ['layout'], ['handles'], ['nodeinfo']]) {
-      const done = spawnSync(binary, [command[0], copy, ...command.slice(1)], { encoding: 'utf8', maxBuffer: 1 << 28, timeout: 120_000 });
+      const done = tried(command[0], copy, ...command.slice(1));
       assert.equal(done.signal, null, `${command.join(' ')} was killed or hung`);
       assert.ok([0, 1, 3].includes(done.status), `${command.join(' ')} ended with ${done.status}: ${done.stderr.slice(-600)}`);
       assert.doesNotMatch(done.stderr, /panicked/);

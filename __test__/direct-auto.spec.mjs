@@ -4,7 +4,6 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { works } from '../scripts/workspace.mjs';
 import { mustCapture, mustCollect } from './support/captures.mjs';
 import { inside, isRoot, meddle, noMounts, withMounts } from './support/conditions.mjs';
 import { noPatternChange, withCorePattern } from './support/core-pattern.mjs';

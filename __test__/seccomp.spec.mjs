@@ -7,7 +7,7 @@ import { holdPool, noFilters, refusing } from './support/conditions.mjs';
 import { temporaryFolder, waitFor } from './support/files.mjs';
 import { nodes } from './support/nodes.mjs';
 import {
-  asBefore, assertError, children, descriptors, mustFail, mustSucceed, seen, startSubject, stateOf,
+  asBefore, children, descriptors, mustFail, mustSucceed, seen, startSubject, stateOf,
 } from './support/subject.mjs';
 
 const skip = noFilters();

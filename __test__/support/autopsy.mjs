@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { root, targetDirectory } from '../../scripts/workspace.mjs';
 
-export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
-export const binary = [process.env.STILLCORE, join(root, 'target', 'release', 'stillcore'), join(root, 'target', 'debug', 'stillcore')]
+export { root };
+/** STILLCORE_COMMAND, or what was built; undefined where nothing was. */
+export const binary = [process.env.STILLCORE_COMMAND, ...['release', 'debug'].map((profile) => join(targetDirectory(), profile, 'stillcore'))]
   .find((path) => path && existsSync(path));
 export const noBinary = binary ? false : 'the command is not built: cargo build --release -p stillcore-cli';
 
