@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { openSync, readSync, writeSync, closeSync, readdirSync, renameSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { folder, json, noBinary, root, stillcore, tried } from './support/autopsy.mjs';
 import { readElf } from './support/core-file.mjs';
 import { nodes, oldestNodes } from './support/nodes.mjs';
