@@ -31,6 +31,7 @@ mod present;
 mod print;
 mod process;
 mod scope;
+mod semispace;
 mod string;
 mod stripped;
 mod tagged;

@@ -278,6 +278,13 @@ impl PageTable {
         PageTable { pages, units }
     }
 
+    /// Says of the pages that begin at these addresses that what they have was left behind.
+    pub(crate) fn leave_behind(&mut self, bases: &[u64]) {
+        for page in &mut self.pages {
+            page.from |= bases.contains(&page.base);
+        }
+    }
+
     /// All of them.
     pub fn pages(&self) -> &[Page] {
         &self.pages

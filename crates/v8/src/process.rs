@@ -203,6 +203,27 @@ impl Target for CoreTarget {
             .collect()
     }
 
+    fn original(&self, address: u64) -> u64 {
+        let found = || {
+            let module = self.module()?;
+            if module.range.contains(&address) {
+                return None;
+            }
+            let again = self
+                .process
+                .about
+                .files
+                .iter()
+                .find(|file| file.range.contains(&address) && file.path == module.path)?;
+            let offset = again.offset.checked_add(address - again.range.start)?;
+            module.mapped.iter().find_map(|(range, first)| {
+                let address = range.start.checked_add(offset.checked_sub(*first)?)?;
+                (module.range.contains(&address) && range.contains(&address)).then_some(address)
+            })
+        };
+        found().unwrap_or(address)
+    }
+
     fn unwind(&self, tid: u64) -> Vec<NativeFrame> {
         let Some(thread) = self.thread(tid) else {
             return Vec::new();

@@ -17,6 +17,8 @@ const MAX_BINARY: u64 = 1 << 30;
 const MAX_PLACES: usize = 64;
 /// Longest table of names.
 const MAX_NAMES: u64 = 4096;
+/// The builtin with the number 0, from Node 18 to 26.
+const FIRST_BUILTIN: &str = "DeoptimizationEntry_Eager";
 /// Bytes of one row of `builtin_metadata`: name, kind, and what depends on the kind.
 const BUILTIN_ROW: u64 = 24;
 
@@ -217,8 +219,11 @@ pub(crate) fn builtin_names(memory: &Memory) -> Vec<String> {
         let names: Vec<String> = (0..MAX_NAMES)
             .map_while(|index| row(first.checked_add(BUILTIN_ROW * index)?))
             .collect();
+        // The row of another table may lie before, and look like one of these.
+        let begin = names.iter().position(|name| name == FIRST_BUILTIN);
+        let names = names.get(begin.unwrap_or(0)..).unwrap_or_default();
         if names.len() > 500 {
-            return names;
+            return names.to_vec();
         }
     }
     Vec::new()
@@ -263,7 +268,7 @@ pub(crate) fn builtins(memory: &Memory, isolate: u64, names: &[String]) -> Vec<S
         .zip(table)
         .map(|(name, address)| Symbol {
             name: format!("Builtins_{name}"),
-            address,
+            address: memory.target().original(address),
             size: 0,
         })
         .collect();

@@ -87,6 +87,11 @@ pub trait Target: Send + Sync {
     fn thread_local(&self, tid: u64, name: &str) -> Option<u64>;
     /// The mapped ranges of the file that holds V8: the executable, or a library such as `libnode.so`.
     fn binary(&self) -> Vec<Region>;
+    /// The address at which the file that holds V8 lies first, of one at which a part of it is mapped once more; any other
+    /// address as it is. (V8 maps its builtins near its other code, and its tables name them there.)
+    fn original(&self, address: u64) -> u64 {
+        address
+    }
     /// The native frames of a thread from its registers on, until unwinding stops.
     fn unwind(&self, tid: u64) -> Vec<NativeFrame>;
 }

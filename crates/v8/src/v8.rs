@@ -9,6 +9,7 @@ use crate::isolates;
 pub use crate::isolates::Isolate;
 use crate::memory::Memory;
 use crate::pages::{self, Page, PageTable};
+use crate::semispace;
 use crate::stripped;
 use crate::tagged::Tagged;
 use crate::target::{Region, Symbol, Target, ThreadState};
@@ -126,7 +127,7 @@ impl V8 {
                 "no page of a V8 heap is in the core".to_owned(),
             ));
         }
-        let pages = PageTable::new(found);
+        let mut pages = PageTable::new(found);
         let threads = target.threads();
         let search = isolates::Search {
             memory: &memory,
@@ -137,6 +138,9 @@ impl V8 {
         let found = search.run(&c)?;
         isolates::settle(&found, &mut c, &mut provenance);
         let isolates = found.isolates;
+        if version.is_node_18() {
+            semispace::settle(&memory, &isolates, &mut pages, &mut c, &mut provenance);
+        }
         let mut v8 = V8 {
             types: Types::new(Vec::new(), None, None, &[], column),
             memory,
@@ -409,9 +413,11 @@ impl V8 {
     pub fn blob(&self) -> Option<(u64, u64)> {
         *self.blob.get_or_init(|| {
             let target = self.memory.target();
-            let told = target
-                .symbol("v8_Default_embedded_blob_code_")
-                .zip(target.symbol("v8_Default_embedded_blob_code_size_"));
+            // In Node 18 the second name is that of a pointer to it.
+            let code = target
+                .symbol("v8_Default_embedded_blob_code_data_")
+                .or_else(|| target.symbol("v8_Default_embedded_blob_code_"));
+            let told = code.zip(target.symbol("v8_Default_embedded_blob_code_size_"));
             let (start, size) = match told {
                 // The first is the code itself, the second a variable with its length.
                 Some((start, size)) => (

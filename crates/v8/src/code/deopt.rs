@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::translation::{FrameOp, Instruction, Op, Repr, decode};
+use super::translation::{FrameOp, Instruction, Op, Repr, decode, decode_18};
 use super::value::{FrameValue, Unmade};
 use crate::tagged::Tagged;
 use crate::types::Kind;
@@ -88,7 +88,11 @@ impl V8 {
             true => Some(self.element_of(data, self.c.deopt_protected as u64).ok()?),
             false => None,
         };
-        let instructions = decode(&bytes, usize::try_from(start).ok()?, self.column)?;
+        let start = usize::try_from(start).ok()?;
+        let instructions = match self.version.is_node_18() {
+            true => decode_18(&bytes, start)?,
+            false => decode(&bytes, start, self.column)?,
+        };
         let mut reader = Reader {
             v8: self,
             literals,
@@ -252,6 +256,10 @@ impl Reader<'_> {
             Op::Literal => {
                 let index = u64::try_from(instruction.signed(0)).ok()?;
                 match self.v8.element_of(self.literals, index) {
+                    // Node 18 has no instruction for it.
+                    Ok(value) if self.v8.root_name(value) == Some("optimized_out") => {
+                        FrameValue::OptimizedOut
+                    }
                     Ok(value) if !value.is_cleared() => FrameValue::Tagged(value.strong()),
                     _ => FrameValue::Unknown,
                 }

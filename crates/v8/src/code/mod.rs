@@ -78,6 +78,10 @@ impl V8 {
             };
             if pc < at + size {
                 let map = self.map(word)?;
+                if map.kind == Kind::Code && self.version.is_node_18() {
+                    let (start, length) = self.instructions(at)?;
+                    return (pc >= start).then_some((at, start, length));
+                }
                 if map.kind != Kind::InstructionStream {
                     return None;
                 }
@@ -95,6 +99,17 @@ impl V8 {
             at += size;
         }
         None
+    }
+
+    /// Where the instructions of a Code object begin, and their length. Those of Node 18 are in the object itself.
+    fn instructions(&self, code: u64) -> Option<(u64, u64)> {
+        let start = self.at(code, self.c.code_start);
+        let start = match self.version.is_node_18() {
+            true => start,
+            false => self.memory.u64(start).ok()?,
+        };
+        let length = self.memory.u32(self.at(code, self.c.code_size)).ok()?;
+        Some((start, u64::from(length)))
     }
 
     /// The size of an object, from its map or its own length.
@@ -125,15 +140,8 @@ impl V8 {
             return None;
         }
         self.tier(code.address())?;
-        let start = self
-            .memory
-            .u64(self.at(code.address(), self.c.code_start))
-            .ok()?;
-        let size = self
-            .memory
-            .u32(self.at(code.address(), self.c.code_size))
-            .ok()?;
-        self.pages.page_of(start).map(|_| (start, u64::from(size)))
+        let (start, size) = self.instructions(code.address())?;
+        self.pages.page_of(start).map(|_| (start, size))
     }
 
     /// Whether this version has a field.

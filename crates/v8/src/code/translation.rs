@@ -98,6 +98,39 @@ pub enum Op {
 
 type Row = (Op, u8);
 
+/// The instructions by number, with their counts of operands: V8 10.2. Every number is written with a sign, those of the
+/// instructions too; what was optimised out is a literal.
+const OPS_18: &[Row] = &[
+    (ArgumentsElements, 1),
+    (ArgumentsLength, 0),
+    (Begin, 3),
+    (Register(Bool), 1),
+    (Slot(Bool), 1),
+    (Frame(FrameOp::Continuation), 3),
+    (Captured, 1),
+    (Frame(FrameOp::Construct), 3),
+    (Register(Double), 1),
+    (Slot(Double), 1),
+    (Duplicated, 1),
+    (Register(Float), 1),
+    (Slot(Float), 1),
+    (Frame(FrameOp::ExtraArguments), 2),
+    (Register(Int32), 1),
+    (Slot(Int32), 1),
+    (Register(Int64), 1),
+    (Slot(Int64), 1),
+    (Frame(FrameOp::Interpreted), 5),
+    (Frame(FrameOp::JsContinuation), 3),
+    (Frame(FrameOp::JsContinuation), 3),
+    (Frame(FrameOp::Continuation), 4),
+    (Literal, 1),
+    (Register(Word), 1),
+    (Slot(Word), 1),
+    (Register(Uint32), 1),
+    (Slot(Uint32), 1),
+    (UpdateFeedback, 2),
+];
+
 /// The instructions by number, with their counts of operands: V8 11.3, which has no holey doubles yet
 /// (11.4 has).
 const OPS_20: &[Row] = &[
@@ -338,6 +371,27 @@ fn read(
     Some(out)
 }
 
+/// The same of Node 18, where none borrows from another.
+pub fn decode_18(bytes: &[u8], start: usize) -> Option<Vec<Instruction>> {
+    let mut at = start;
+    let mut out: Vec<Instruction> = Vec::new();
+    while at < bytes.len() && out.len() < MAX_INSTRUCTIONS {
+        let code = number(bytes, &mut at)?;
+        let (op, count) = *OPS_18.get(usize::try_from(code >> 1).ok()?)?;
+        match (op, out.is_empty()) {
+            (Begin, false) => break,
+            (Begin, true) | (_, false) => {}
+            (_, true) => return None,
+        }
+        let mut raw = [0; MAX_OPERANDS];
+        for operand in raw.iter_mut().take(usize::from(count)) {
+            *operand = number(bytes, &mut at)? as u32;
+        }
+        out.push(Instruction { op, raw });
+    }
+    (!out.is_empty()).then_some(out)
+}
+
 /// The instructions of the translation that begins at `start`; `None` when none begins there, or it is damaged.
 pub fn decode(bytes: &[u8], start: usize, column: usize) -> Option<Vec<Instruction>> {
     // The first operand of each says how far back the one is that it borrows from, or 0. That one borrows nothing.
@@ -379,6 +433,27 @@ mod tests {
         assert_eq!((other[3].op, other[4]), (Op::OptimizedOut, first[4]));
         assert_eq!(decode(&bytes, 1, 1), None);
         assert_eq!(decode(&bytes, second - 1, 1), None);
+    }
+
+    #[test]
+    fn node_18_writes_every_number_with_a_sign() {
+        // Begin (1 frame, 1 of JavaScript, no feedback); interpreted at 5, literal 0, height 1; slot 3; a literal; begin.
+        let bytes = [4, 2, 2, 0, 36, 10, 0, 2, 0, 0, 48, 6, 44, 8, 4, 2, 2, 0];
+        let found = decode_18(&bytes, 0).unwrap();
+        assert_eq!(found.len(), 4);
+        assert_eq!(found[1].op, Op::Frame(FrameOp::Interpreted));
+        assert_eq!((found[1].signed(0), found[1].height(0)), (5, 1));
+        assert_eq!((found[2].op, found[2].signed(0)), (Op::Slot(Word), 3));
+        assert_eq!((found[3].op, found[3].signed(0)), (Op::Literal, 4));
+        assert_eq!(decode_18(&bytes, 14).unwrap().len(), 1);
+        for (bytes, start) in [
+            (&bytes[..], 4),
+            (&bytes[..7], 0),
+            (&[4, 2, 2, 0, 56][..], 0),
+            (&[], 0),
+        ] {
+            assert_eq!(decode_18(bytes, start), None);
+        }
     }
 
     #[test]

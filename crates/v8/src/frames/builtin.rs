@@ -14,9 +14,13 @@ impl V8 {
     /// The builtin at an address, of the binary or of a copy that an isolate has made near its code.
     pub fn builtin_at(&self, pc: u64) -> Option<String> {
         let (start, size) = self.blob()?;
-        let inside = pc.wrapping_sub(start);
-        let at = if inside < size {
+        let inside = |pc: u64| pc.wrapping_sub(start) < size;
+        let at = if inside(pc) {
             pc
+        } else if let original = self.memory.target().original(pc)
+            && inside(original)
+        {
+            original
         } else {
             pc.wrapping_sub(self.blob_copy(pc)?).wrapping_add(start)
         };
@@ -113,9 +117,12 @@ impl V8 {
         let builtins = self.builtins();
         let (start, size) = self.blob().unwrap_or((0, 0));
         let name_of = |address: u64| -> Option<String> {
-            let inside = address.wrapping_sub(start);
-            let at = if inside < size {
+            let inside = |address: u64| address.wrapping_sub(start) < size;
+            let original = self.memory.target().original(address);
+            let at = if inside(address) {
                 address
+            } else if inside(original) {
+                original
             } else {
                 address
                     .wrapping_sub(self.blob_copy(address)?)

@@ -171,7 +171,12 @@ impl V8 {
         if is_exit(told) {
             return Some(told);
         }
-        (0..0x400_u64)
+        // In Node 18 it lies behind the tables of roots and of references.
+        let reach = match self.version.is_node_18() {
+            true => self.c.heap_in_isolate.unsigned_abs(),
+            false => 0x400,
+        };
+        (0..reach)
             .step_by(8)
             .filter_map(|offset| self.memory.u64(isolate.address.wrapping_add(offset)).ok())
             .find(|fp| is_exit(*fp))
