@@ -2,9 +2,11 @@
 // line and column, of every kind of call (__test__/programs/stacks.cjs), on every supported Node.
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { binary, folder, noBinary, root } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
@@ -24,14 +26,17 @@ function printed(stack) {
   });
 }
 
-const place = (frame, none) => (frame.script ? `${frame.script}:${frame.line}:${frame.column}` : none);
+function place(frame, none) {
+  if (frame.wasm) return `${frame.script}:wasm-function[${frame.wasm.function}]:${frame.wasm.offset}`;
+  return frame.script ? `${frame.script}:${frame.line}:${frame.column}` : none;
+}
 
-/** The same of a thread in jsstack's answer, from the function that left. */
+/** The same of a thread in jsstack's answer, from the function that left; all where none did. */
 function read(thread) {
-  const frames = thread.frames.filter((frame) => frame.kind === 'js' || frame.kind === 'builtin')
+  const frames = thread.frames.filter((frame) => ['js', 'wasm', 'builtin'].includes(frame.kind))
     .map((frame) => [frame.name, place(frame, '<anonymous>')]);
   const first = frames.findIndex(([name]) => /(^|[. ])leave$/.test(name));
-  return [...frames.slice(first), ...thread.async.map((frame) => [`async ${frame.name}`, place(frame, '')])];
+  return [...frames.slice(Math.max(first, 0)), ...thread.async.map((frame) => [`async ${frame.name}`, place(frame, '')])];
 }
 
 async function stackOf(core) {
@@ -65,12 +70,11 @@ for (const node of await nodes()) {
   // The older patches of each line read the same layouts; autopsy.spec.mjs has them.
   const skip = node.skip || noBinary;
 
-  for (const group of ['sync', 'optimised', 'asynchronous']) {
+  for (const group of ['sync', 'wasm', 'optimised', 'asynchronous']) {
     test(`stacks of ${group} calls equal V8's, on ${node.label}`, { skip }, async () => {
       const output = execFileSync(node.path, [program, folder(), 'direct', group], { encoding: 'utf8', maxBuffer: 1 << 28 });
-      // WebAssembly's frames are told by their kind, not by name.
-      const notes = JSON.parse(output.trim().split('\n').pop()).filter(({ name }) => name !== 'sync.wasm');
-      assert.ok(notes.length >= { sync: 75, optimised: 14, asynchronous: 20 }[group], `${notes.length} scenarios`);
+      const notes = JSON.parse(output.trim().split('\n').pop());
+      assert.ok(notes.length >= { sync: 75, wasm: 14, optimised: 14, asynchronous: 20 }[group], `${notes.length} scenarios`);
       const tiers = new Set();
       const next = async () => {
         for (let note = notes.shift(); note; note = notes.shift()) {
@@ -81,6 +85,8 @@ for (const node of await nodes()) {
       };
       await Promise.all([next(), next()]);
       if (group === 'optimised') assert.ok(tiers.has('inlined'), 'something was inlined');
+      if (group === 'wasm') assert.ok(tiers.has('liftoff') && tiers.has('turbofan'), 'both compilers of WebAssembly');
+      if (group === 'wasm' && node.major >= 24) assert.ok(tiers.has('inlined'), 'a function of WebAssembly was inlined');
     });
   }
 
@@ -109,6 +115,36 @@ for (const node of await nodes()) {
       const { core, notes } = died(node, how, scenario, flags);
       if (!core) return t.skip('the kernel left no core');
       assertEqual(await stackOf(core), notes[0].stack, scenario);
+    });
+  }
+
+  // Without Liftoff nothing counts calls, and Node 26 aborts when it looks up these counts to inline.
+  const optimising = ['--no-liftoff', ...(node.major >= 24 ? ['--no-wasm-inlining'] : [])];
+  for (const [tier, flags] of [['liftoff', []], ['turbofan', optimising]]) {
+    test(`a loop of WebAssembly's ${tier} that is killed is told, on ${node.label}`, { skip }, async (t) => {
+      if (pattern !== 'core') return t.skip(`core_pattern is ${pattern}, not core`);
+      const place = folder();
+      const child = spawn('sh', ['-c', 'ulimit -c unlimited; exec "$0" "$@"', node.path, ...flags, program, '.', 'go', 'endless.wasm'], { cwd: place, stdio: ['ignore', 'pipe', 'inherit'] });
+      const ended = once(child, 'exit');
+      try {
+        let text = '';
+        for await (const chunk of child.stdout) {
+          text += chunk;
+          if (text.includes('\n')) break;
+        }
+        await setTimeout(50); // Now it is in the loop.
+        child.kill('SIGABRT');
+        await ended;
+        const core = coreIn(place);
+        if (!core) return t.skip('the kernel left no core');
+        const thread = await stackOf(core);
+        assert.equal(thread.frames.find((frame) => frame.wasm)?.tier, tier);
+        const [mine, theirs] = [read(thread), printed(JSON.parse(text)[0].stack).slice(1)];
+        assert.match(mine[0][1], /:wasm-function\[1\]:0x/);
+        assert.deepEqual([mine[0][0], ...mine.slice(1)], [theirs[0][0], ...theirs.slice(1)]);
+      } finally {
+        child.kill('SIGKILL');
+      }
     });
   }
 

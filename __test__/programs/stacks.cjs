@@ -1,11 +1,12 @@
 // Stacks of every kind. Each scenario below comes to leave(), which notes the trace that V8 prints there and takes a core
 // (or dies); the notes go to stdout as JSON: [{ name, stack, core }].
 //
-//   node stacks.cjs FOLDER HOW [SCENARIO...]     HOW: direct | kernel | abort | segv | throw | wait
+//   node stacks.cjs FOLDER HOW [SCENARIO...]     HOW: direct | kernel | abort | segv | throw | wait | go
 'use strict';
 const fs = require('node:fs');
 const path = require('node:path');
 const vm = require('node:vm');
+const wasm = require('./wasm.cjs');
 
 const [folder, how = 'direct', ...only] = process.argv.slice(2);
 Error.stackTraceLimit = Infinity;
@@ -21,6 +22,7 @@ function leave() {
   notes.push(note);
   if (how !== 'direct' && how !== 'kernel') {
     fs.writeSync(1, `${JSON.stringify(notes)}\n`);
+    if (how === 'go') return 7;
     if (how === 'abort') process.abort();
     if (how === 'segv') process.kill(process.pid, 'SIGSEGV');
     if (how === 'throw') throw new Error('uncaught');
@@ -63,10 +65,6 @@ function Old() { this.made = leave(); }
 Old.prototype.greet = function () { return leave(); };
 Old.prototype.named = function someName() { return leave(); };
 Old.aStatic = function () { return leave(); };
-
-const wasmBytes = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 2, 9, 1, 1, 109, 3, 111, 117, 116, 0, 0, 3, 3, 2, 0, 0, 7, 7,
-  1, 3, 114, 117, 110, 0, 2, 10, 11, 2, 4, 0, 16, 0, 11, 4, 0, 16, 1, 11, 0, 29, 4, 110, 97, 109, 101, 1, 22, 3, 0, 3, 111, 117, 116, 1, 7,
-  105, 110, 115, 105, 100, 101, 49, 2, 5, 111, 117, 116, 101, 114]);
 
 /** Scenarios that end where they begin: in the caller's tick. */
 const sync = {
@@ -146,7 +144,6 @@ const sync = {
   indexOf() { return 'abc'.indexOf({ toString() { return leave(); } }); },
   dataView() { return new DataView(new ArrayBuffer(8)).getInt8({ valueOf() { leave(); return 0; } }); },
   events() { const { EventEmitter } = require('node:events'); return new EventEmitter().on('x', function listener() { leave(this); }).emit('x', 1); },
-  wasm() { return new WebAssembly.Instance(new WebAssembly.Module(wasmBytes), { m: { out: leave } }).exports.run(); },
   many() { return leave(...Array(3000).keys()); },
   deep() { const down = function down(n) { return n === 0 ? leave() : down(n - 1) + 1; }; return down(7000); },
 };
@@ -224,10 +221,10 @@ const asynchronous = {
 };
 
 async function main() {
-  for (const [group, table] of Object.entries({ sync, optimised, asynchronous })) {
+  for (const [group, table] of Object.entries({ sync, wasm: wasm.scenarios(leave), optimised, asynchronous, endless: wasm.endless(leave) })) {
     for (const name of Object.keys(table)) {
       current = `${group}.${name}`;
-      if (only.length > 0 ? !only.includes(current) && !only.includes(group) : false) continue;
+      if (only.length > 0 ? !only.includes(current) && !only.includes(group) : group === 'endless') continue;
       captures = undefined;
       const done = group === 'asynchronous' ? table[name]() : new Promise((resolve) => setImmediate(() => { table[name](); resolve(); }));
       await done;

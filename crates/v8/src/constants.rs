@@ -263,6 +263,20 @@ rows! {
     frame_exit: ["frametype_ExitFrame"] [3, 3, 3, 3];
     frame_construct: ["frametype_ConstructFrame"] [23, 23, 24, 14];
     entry_outer_exit_fp: [] [-64, -64, -64, -64];
+    // WebAssembly: V8's `WasmCode`, which is malloc'ed, and what leads to it
+    fp_wasm_instance: [] [-16, -16, -16, -16];
+    managed_pointer: [] [24, 24, 24, 24];
+    wasm_code_start: [] [8, 8, 8, 8];
+    wasm_code_data: [] [16, 16, 24, 24];
+    wasm_code_size: [] [24, 24, 32, 32];
+    wasm_code_relocations: [] [28, 28, 36, 36];
+    wasm_code_positions: [] [32, 32, 40, 40];
+    wasm_code_inlining: [] [36, 36, 44, 44];
+    wasm_code_protected: [] [40, 40, 52, 52];
+    wasm_code_index: [] [44, 44, 56, 56];
+    wasm_code_flags: [] [80, 80, 96, 120];
+    wasm_inlining_size: [] [12, 13, 13, 13];
+    wasm_kind_bits: [] [2, 2, 2, 3];
     // The isolate
     heap_in_isolate: [] [0xd2c0, 0xdea0, 0xeff8, 0xf3c0];
     roots_in_isolate: [] [0x1f0, 0x250, 0x280, 0x2b0];

@@ -50,7 +50,7 @@ pub use crate::code::{
 pub use crate::constants::{Constants, NO, Provenance, ROWS, Row};
 pub use crate::error::{Result, V8Error};
 pub use crate::fast::AddressMap;
-pub use crate::frames::{Frame, FrameKind, Stack};
+pub use crate::frames::{Frame, FrameKind, Stack, WasmPlace};
 pub use crate::function::{Location, Script, Shared, Source};
 pub use crate::graph::{
     Group, HeapGraph, Object, Outside, Path, Reference, RootKind, Roots, SpaceUse, Stop,

@@ -69,6 +69,8 @@ pub struct V8 {
     pub(crate) copies: RwLock<Vec<u64>>,
     pub(crate) copy_misses: RwLock<Vec<u64>>,
     pub(crate) frame_types: OnceLock<HashMap<i64, String>>,
+    /// WebAssembly modules by the instances that frames have.
+    pub(crate) wasm: RwLock<HashMap<u64, Option<Arc<crate::code::WasmModule>>>>,
     pub(crate) builtin_names: OnceLock<Vec<String>>,
     builtins: OnceLock<Vec<Symbol>>,
     blob: OnceLock<Option<(u64, u64)>>,
@@ -160,6 +162,7 @@ impl V8 {
             copies: RwLock::default(),
             copy_misses: RwLock::default(),
             frame_types: OnceLock::new(),
+            wasm: RwLock::default(),
             builtin_names: OnceLock::new(),
             builtins: OnceLock::new(),
             blob: OnceLock::new(),

@@ -9,6 +9,8 @@ mod tier;
 mod translation;
 mod value;
 mod vlq;
+mod wasm;
+mod wasm_module;
 
 pub use self::deopt::{Physical, TranslatedFrame};
 pub use self::inlining::Place;
@@ -16,6 +18,7 @@ pub use self::safepoints::Safepoint;
 pub use self::tier::Tier;
 pub use self::translation::FrameOp;
 pub use self::value::{FrameValue, Unmade};
+pub(crate) use self::wasm::WasmModule;
 
 use crate::constants::NO;
 use crate::error::{Result, V8Error};

@@ -11,6 +11,8 @@ pub enum Tier {
     Maglev,
     /// TurboFan.
     Turbofan,
+    /// Liftoff, WebAssembly's baseline.
+    Liftoff,
 }
 
 impl Tier {
@@ -21,6 +23,7 @@ impl Tier {
             Tier::Baseline => "baseline",
             Tier::Maglev => "maglev",
             Tier::Turbofan => "turbofan",
+            Tier::Liftoff => "liftoff",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One frame.
 
+use super::WasmPlace;
 use crate::code::{FrameValue, Tier};
 use crate::function::Location;
 use crate::tagged::Tagged;
@@ -11,6 +12,8 @@ use crate::v8::V8;
 pub enum FrameKind {
     /// A JavaScript function, by the tier of its code.
     Js(Tier),
+    /// A function of a WebAssembly module, by the tier of its code.
+    Wasm(Tier),
     /// A function of the language that V8 has built in, such as `Array.prototype.map`.
     Builtin,
     /// A piece of V8's own machine code: trampolines, adapters, entry.
@@ -26,6 +29,7 @@ impl FrameKind {
     pub fn name(self) -> &'static str {
         match self {
             FrameKind::Js(_) => "js",
+            FrameKind::Wasm(_) => "wasm",
             FrameKind::Builtin => "builtin",
             FrameKind::Internal => "internal",
             FrameKind::Native => "native",
@@ -43,6 +47,8 @@ pub struct Frame {
     pub name: String,
     /// Where in the source.
     pub location: Option<Location>,
+    /// The same of WebAssembly: its modules have no lines.
+    pub wasm: Option<WasmPlace>,
     /// The program counter.
     pub pc: u64,
     /// The frame pointer; of a native frame its stack pointer where it has none.
@@ -69,6 +75,23 @@ pub struct Frame {
     pub trust: &'static str,
 }
 
+impl Frame {
+    /// Where in the source, as V8's traces write it.
+    pub fn place(&self) -> Option<String> {
+        let location = self.location.as_ref()?;
+        Some(match self.wasm {
+            None => location.to_string(),
+            Some(WasmPlace { function, offset }) => {
+                let script = match location.script.as_str() {
+                    "" => "<anonymous>",
+                    script => script,
+                };
+                format!("{script}:wasm-function[{function}]:{offset:#x}")
+            }
+        })
+    }
+}
+
 impl V8 {
     pub(crate) fn native_frame(&self, frame: &NativeFrame) -> Frame {
         let name = match self.memory.target().function_at(frame.pc) {
@@ -88,6 +111,7 @@ impl V8 {
             kind,
             name,
             location: None,
+            wasm: None,
             pc: 0,
             fp: 0,
             function: None,

@@ -134,16 +134,17 @@ impl V8 {
     /// Whether a builtin is one of the language, that traces show, or V8's own: only the former have the mark that they
     /// are native. (`IsNotHidden` in `execution/isolate.cc`.)
     pub(crate) fn builtin_kind(&self, shared: &Shared) -> FrameKind {
-        // A function of an embedder's template, such as Node's own in C++, never shows.
-        let of_template = [self.c.shared_data, self.c.shared_untrusted]
+        // What never shows: a function of an embedder's template, such as Node's own in C++, and the wrapper around a
+        // function of WebAssembly, which has a frame of its own.
+        let foreign = [self.c.shared_data, self.c.shared_untrusted]
             .into_iter()
             .filter(|field| self.has(*field))
-            .filter_map(|field| self.field(shared.address, field).ok())
-            .any(|data| {
-                self.kind_of(data)
-                    .is_ok_and(|kind| kind == Kind::FunctionTemplateInfo)
+            .filter_map(|field| self.map_of(self.field(shared.address, field).ok()?).ok())
+            .any(|map| {
+                map.kind == Kind::FunctionTemplateInfo
+                    || self.types.name(map.instance_type).starts_with("WASM_")
             });
-        if shared.script.is_some() || (shared.flags & NATIVE != 0 && !of_template) {
+        if !foreign && (shared.script.is_some() || shared.flags & NATIVE != 0) {
             FrameKind::Builtin
         } else {
             FrameKind::Internal

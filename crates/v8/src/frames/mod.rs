@@ -1,7 +1,8 @@
 //! Stacks: JavaScript and native frames of a thread in one trace, and what awaits them.
 //!
 //! [`stack`] finds the frames of a thread, [`js`] and [`optimised`] say which JavaScript one of V8's frames
-//! is, [`title`] and [`origin`] name it and its script, [`variables`] tells of its values;
+//! is, [`title`] and [`origin`] name it and its script, [`variables`] tells of its values, [`wasm`] says what a frame of
+//! WebAssembly is;
 //! [`builtin`] names V8's own code, [`generator`] and [`awaits`] lead from what runs to what waits for it.
 
 mod awaits;
@@ -14,6 +15,8 @@ mod origin;
 mod stack;
 mod title;
 mod variables;
+mod wasm;
 
 pub use self::frame::{Frame, FrameKind};
 pub use self::stack::Stack;
+pub use self::wasm::WasmPlace;

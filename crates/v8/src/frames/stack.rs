@@ -90,7 +90,7 @@ impl V8 {
         let mut seen = HashSet::new();
         // Where to begin: the registers in V8's code, else where JavaScript called out.
         let mut next = None;
-        if self.is_v8_code(thread.pc) {
+        if self.is_v8_code(thread.pc) || self.is_wasm_code(thread.pc, thread.fp) {
             let segment = self.segment(
                 Place {
                     pc: thread.pc,
@@ -108,7 +108,10 @@ impl V8 {
         };
         if exit == 0 && segments.is_empty() {
             // A fast call from optimised code leaves no trace in the isolate; the unwinder may have come to V8's code.
-            if let Some(frame) = native.iter().find(|frame| self.is_v8_code(frame.pc)) {
+            if let Some(frame) = native
+                .iter()
+                .find(|frame| self.is_v8_code(frame.pc) || self.is_wasm_code(frame.pc, frame.fp))
+            {
                 let segment = self.segment(
                     Place {
                         pc: frame.pc,
@@ -240,6 +243,16 @@ impl V8 {
                 let name = self
                     .frame_name(number)
                     .unwrap_or_else(|| format!("frame {number}"));
+                let here = Place { pc, fp, top };
+                if name == "WasmFrame" && self.wasm_frames(here, &mut segment.frames).is_some() {
+                    let (Ok(caller), Ok(back)) =
+                        (self.memory.u64(fp), self.memory.u64(fp.wrapping_add(8)))
+                    else {
+                        break;
+                    };
+                    (fp, pc, top) = (caller, back, None);
+                    continue;
+                }
                 if name.contains("JavaScriptBuiltinContinuation")
                     && let Some(frame) = self.continued_builtin(pc, fp)
                 {

@@ -16,7 +16,8 @@ pub const TABLE: &[Spec] = &[
         about: "JavaScript and native frames of threads in one trace, and what awaits them",
         manual: "\
 One frame a line: its kind, its name as V8's own traces have it, and where. Frames of Node and of V8 itself are folded
-unless -a. Of a trace of optimised code the inlined callees have frames too. Under async: stands what awaits the async
+unless -a. Of a trace of optimised code the inlined callees have frames too. A frame of WebAssembly has the name that its
+module gives it, the function's number, and its place in the module's bytes. Under async: stands what awaits the async
 functions above.
 
   > jsstack
@@ -183,8 +184,7 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
 /// A frame as lines.
 fn show(v8: &V8, frame: &Frame, all: bool, context: Option<usize>, lines: &mut Vec<String>) {
     let place = frame
-        .location
-        .as_ref()
+        .place()
         .map_or(String::new(), |place| format!(" {place}"));
     let at = if all {
         format!("{:#x} {:#x} ", frame.fp, frame.pc)
@@ -192,7 +192,7 @@ fn show(v8: &V8, frame: &Frame, all: bool, context: Option<usize>, lines: &mut V
         String::new()
     };
     let tier = match frame.kind {
-        FrameKind::Js(tier) if all => format!(
+        FrameKind::Js(tier) | FrameKind::Wasm(tier) if all => format!(
             " [{}{}]",
             tier.name(),
             if frame.inlined { ", inlined" } else { "" }
@@ -302,7 +302,7 @@ fn property(v8: &V8, frame: &Frame, wanted: &str) -> String {
 
 fn frame_json(v8: &V8, frame: &Frame) -> Json {
     let tier = match frame.kind {
-        FrameKind::Js(tier) => Some(tier.name()),
+        FrameKind::Js(tier) | FrameKind::Wasm(tier) => Some(tier.name()),
         _ => None,
     };
     let tagged = |value: Tagged| json!({ "value": v8.brief(value), "address": value.is_pointer().then(|| hex(value.0)) });
@@ -317,6 +317,7 @@ fn frame_json(v8: &V8, frame: &Frame) -> Json {
         "script": frame.location.as_ref().map(|place| &place.script),
         "line": frame.location.as_ref().map(|place| place.line),
         "column": frame.location.as_ref().map(|place| place.column),
+        "wasm": frame.wasm.map(|place| json!({ "function": place.function, "offset": hex(u64::from(place.offset)) })),
         "pc": hex(frame.pc),
         "fp": hex(frame.fp),
         "function": frame.function.map(|function| hex(function.0)),
