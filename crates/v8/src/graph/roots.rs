@@ -361,18 +361,32 @@ impl<'v> Finder<'v> {
                 .then(|| self.v8.words_at(data, 8 * size as usize))
                 .filter(|all| all.len() as u64 == size)
         };
-        if words.len() < 10 {
+        if words.len() < 11 {
             return false;
         }
         let (Some(blocks), Some(entered), Some(saved)) = (vector(1), vector(4), vector(7)) else {
             return false;
         };
+        let contexts = entered.into_iter().chain(saved);
         let Some(&last) = blocks.last() else {
-            return false;
+            // No scope has a handle now, as in a worker whose loop waits. The vectors have been in use all the same, and the
+            // block that they no longer need is kept as the spare one.
+            let known = [2, 5, 8].iter().all(|&capacity| words[capacity] > 0);
+            if !known || !self.native(words[10]) {
+                return false;
+            }
+            for word in contexts {
+                roots.add(RootKind::Isolate, 0, word);
+            }
+            return true;
         };
-        let Some(next) = self.words.windows(2).find_map(|pair| {
-            let (next, limit) = (pair[0], pair[1]);
-            (limit == last + HANDLE_BLOCK && last <= next && next <= limit).then_some(next)
+        // `HandleScopeData`: next, limit, level and the level at which scopes are sealed. While the event loop waits they
+        // are: then the limit is next, so that nobody makes a handle by mistake.
+        let Some(next) = self.words.windows(3).find_map(|data| {
+            let (next, limit) = (data[0], data[1]);
+            let sealed = limit == next && data[2] as u32 == (data[2] >> 32) as u32;
+            let end = last.wrapping_add(HANDLE_BLOCK);
+            ((limit == end || sealed) && last <= next && next <= end).then_some(next)
         }) else {
             return false;
         };
@@ -391,7 +405,7 @@ impl<'v> Finder<'v> {
                 roots.add(RootKind::Local, block + 8 * index as u64, word);
             }
         }
-        for word in entered.into_iter().chain(saved) {
+        for word in contexts {
             roots.add(RootKind::Isolate, 0, word);
         }
         true
