@@ -108,13 +108,15 @@ impl Search<'_> {
             .iter()
             .map(|&heap| {
                 let address = heap.wrapping_add_signed(-distance);
-                let thread = entered.iter().find(|(_, isolate)| *isolate == address);
-                let thread = thread.map(|(tid, _)| *tid);
+                let claims = entered.iter().filter(|(_, isolate)| *isolate == address);
+                let claims: Vec<u64> = claims.map(|(tid, _)| *tid).collect();
                 Isolate {
                     id: 0,
                     address,
                     heap,
-                    thread: thread.or_else(|| self.thread_by_stack(address, c)),
+                    thread: self
+                        .owner(address, heap, &claims)
+                        .or_else(|| self.thread_by_stack(address, c)),
                     roots: Vec::new(),
                 }
             })
@@ -140,6 +142,34 @@ impl Search<'_> {
             heap: (distance, how),
             roots: (roots as i64, Provenance::Searched),
         })
+    }
+
+    /// The thread whose JavaScript an isolate runs, of those that name it as theirs: V8's own do too, that take samples for a
+    /// profile, mark or compile. The isolate knows the stack of its thread (`StackGuard` has its limit).
+    fn owner(&self, isolate: u64, heap: u64, claims: &[u64]) -> Option<u64> {
+        let main = self.threads.iter().map(|thread| thread.tid).min();
+        if let [_, _, ..] = claims
+            && !claims.iter().any(|tid| Some(*tid) == main)
+        {
+            let regions = self.memory.target().regions();
+            let stack = |tid: u64| {
+                let sp = self.threads.iter().find(|thread| thread.tid == tid)?.sp;
+                regions.iter().find(|region| region.range.contains(&sp))
+            };
+            let known = |tid: &u64| {
+                stack(*tid).is_some_and(|stack| {
+                    (isolate..heap)
+                        .step_by(8)
+                        .filter_map(|at| self.memory.u64(at).ok())
+                        .any(|word| stack.range.contains(&word))
+                })
+            };
+            if let Some(tid) = claims.iter().copied().find(known) {
+                return Some(tid);
+            }
+        }
+        let first = claims.iter().find(|tid| Some(**tid) == main);
+        first.or(claims.first()).copied()
     }
 
     /// Thread and isolate, by V8's thread-local variable.

@@ -11,7 +11,7 @@ use stillcore_v8::{
 
 pub const UNIT: u64 = 1 << 18;
 const BINARY: u64 = 0x40_0000;
-const ISOLATE: u64 = 0x10_0000_0000;
+pub const ISOLATE: u64 = 0x10_0000_0000;
 const HEAP: u64 = ISOLATE + 0xe000;
 const ROOTS: u64 = ISOLATE + 0x300;
 const METADATA: u64 = 0x10_0010_0000;
@@ -138,6 +138,8 @@ pub struct Heap {
     pub undefined: u64,
     pub hole: u64,
     pub threads: Vec<ThreadState>,
+    /// Threads that are in no isolate.
+    pub nameless: Vec<u64>,
     maps: BTreeMap<u16, u64>,
 }
 
@@ -161,6 +163,7 @@ impl Heap {
                 tls: TLS,
                 registers: Vec::new(),
             }],
+            nameless: Vec::new(),
             maps: BTreeMap::new(),
         };
         heap.memory.insert(BINARY, vec![0; 0x20000]);
@@ -582,7 +585,8 @@ impl Target for Heap {
 
     fn thread_local(&self, tid: u64, name: &str) -> Option<u64> {
         let named = name == "_ZN2v88internal18g_current_isolate_E";
-        (tid == 1
+        // One variable for all of them: they are in the same isolate.
+        (!self.nameless.contains(&tid)
             && named
             && self
                 .symbol("_ZN2v88internal10RootsTable11root_names_E")
