@@ -12,6 +12,17 @@ const MAX_ASYNC: usize = 256;
 /// A generator's continuation while it runs (`JSGeneratorObject::kGeneratorExecuting`).
 const RUNNING: i32 = -2;
 
+/// What is to happen when a pending promise settles. (`PromiseReaction`.)
+#[derive(Debug, Clone, Copy)]
+pub struct Reaction {
+    /// The function that follows on fulfilment; undefined where there is none, as of `catch`.
+    pub fulfill: Tagged,
+    /// The one that follows on rejection.
+    pub reject: Tagged,
+    /// The promise, or the capability of one, that is settled then.
+    pub settles: Tagged,
+}
+
 impl V8 {
     /// What awaits what runs on a stack: from the promise that the microtask of the moment is to settle, as V8's traces
     /// do. Where no microtask is told, from the outermost async function that runs.
@@ -117,8 +128,8 @@ impl V8 {
         self.builtin_name(shared.builtin?)
     }
 
-    /// The reactions of a pending promise: (what follows on fulfilment, what promise it settles).
-    pub fn reactions(&self, promise: Tagged) -> Vec<(Tagged, Tagged)> {
+    /// The reactions of a pending promise, the newest first.
+    pub fn reactions(&self, promise: Tagged) -> Vec<Reaction> {
         let mut out = Vec::new();
         let Ok(mut at) = self.field(promise.address(), self.c.js_promise_result) else {
             return out;
@@ -130,16 +141,13 @@ impl V8 {
             && seen.insert(at.0)
             && out.len() < 1 << 16
         {
-            let fulfill = self
-                .field(at.address(), self.c.reaction_fulfill)
-                .unwrap_or_default();
-            let settles = self
-                .field(at.address(), self.c.reaction_promise)
-                .unwrap_or_default();
-            out.push((fulfill, settles));
-            at = self
-                .field(at.address(), self.c.reaction_next)
-                .unwrap_or_default();
+            let field = |offset| self.field(at.address(), offset).unwrap_or_default();
+            out.push(Reaction {
+                fulfill: field(self.c.reaction_fulfill),
+                reject: field(self.c.reaction_reject),
+                settles: field(self.c.reaction_promise),
+            });
+            at = field(self.c.reaction_next);
         }
         out
     }
@@ -182,9 +190,9 @@ impl V8 {
     /// What waits for a promise: one chain for each of its reactions, at most so many.
     pub fn await_chains(&self, promise: Tagged, limit: usize) -> Vec<Vec<Frame>> {
         let mut chains = Vec::new();
-        for (handler, settles) in self.reactions(promise).into_iter().take(limit) {
+        for reaction in self.reactions(promise).into_iter().take(limit) {
             let mut chain = Vec::new();
-            if let Some(next) = self.awaiter(handler, settles, &mut chain) {
+            if let Some(next) = self.awaiter(&reaction, &mut chain) {
                 self.awaiters(next, &mut chain);
             }
             if !chain.is_empty() {
@@ -199,8 +207,8 @@ impl V8 {
     /// The promises that are settled when this one is: those of the functions that await it, of `then`, of `Promise.all`.
     pub fn settled_after(&self, promise: Tagged) -> Vec<Tagged> {
         self.reactions(promise)
-            .into_iter()
-            .filter_map(|(handler, settles)| self.awaiter(handler, settles, &mut Vec::new()))
+            .iter()
+            .filter_map(|reaction| self.awaiter(reaction, &mut Vec::new()))
             .collect()
     }
 
@@ -210,10 +218,10 @@ impl V8 {
         let mut seen = HashSet::new();
         while seen.insert(promise.0) && out.len() < MAX_ASYNC {
             let reactions = self.reactions(promise);
-            let [(handler, settles)] = reactions[..] else {
+            let [reaction] = &reactions[..] else {
                 return;
             };
-            match self.awaiter(handler, settles, out) {
+            match self.awaiter(reaction, out) {
                 Some(next) => promise = next,
                 None => return,
             }
@@ -221,32 +229,51 @@ impl V8 {
     }
 
     /// Adds who waits by one reaction; gives the promise that is settled after it.
-    fn awaiter(&self, handler: Tagged, settles: Tagged, out: &mut Vec<Frame>) -> Option<Tagged> {
-        if let Some(generator) = self.awaiting_generator(handler) {
+    fn awaiter(&self, reaction: &Reaction, out: &mut Vec<Frame>) -> Option<Tagged> {
+        if let Some(generator) = self.awaiting_generator(reaction.fulfill) {
             out.push(self.generator_frame(generator).ok()?);
             return self.generator_promise(generator);
         }
-        if let Some((name, next)) = self.combinator(handler) {
-            out.push(self.blank(FrameKind::Async, name));
-            return next;
+        for handler in [reaction.fulfill, reaction.reject] {
+            if let Some((name, next)) = self.combinator(handler) {
+                out.push(self.blank(FrameKind::Async, name));
+                return next;
+            }
         }
-        let next = self.settled_promise(settles)?;
+        let next = self.settled_promise(reaction.settles);
+        let frame = self
+            .handler_frame(reaction.fulfill, "then")
+            .or_else(|| self.handler_frame(reaction.reject, "catch"));
+        out.extend(frame);
+        next
+    }
+
+    /// A function of the program that was given to `then`, `catch` or `finally`.
+    fn handler_frame(&self, handler: Tagged, mut word: &str) -> Option<Frame> {
+        let mut handler = handler;
+        if self.kind_of(handler).ok()? != Kind::JsFunction {
+            return None;
+        }
         if self
-            .kind_of(handler)
-            .is_ok_and(|kind| kind == Kind::JsFunction)
-            && let Ok(shared) = self
-                .shared_of(handler)
-                .and_then(|shared| self.shared(shared))
-            && shared.script.is_some()
+            .builtin_of(handler)
+            .is_some_and(|name| matches!(&*name, "PromiseThenFinally" | "PromiseCatchFinally"))
         {
-            let mut frame = self.blank(FrameKind::Async, String::new());
-            frame.function = Some(handler);
-            frame.shared = Some(shared.address);
-            self.finish(&mut frame, &shared, None);
-            frame.name = format!("then({})", frame.name);
-            out.push(frame);
+            // V8's own closure, whose context begins with what the program gave. (`PromiseFinallyContext`.)
+            let context = self
+                .field(handler.address(), self.c.function_context)
+                .ok()?;
+            let slot = self.c.array_data + 8 * self.c.context_min_slots;
+            handler = self.field(context.address(), slot).ok()?;
+            word = "finally";
         }
-        Some(next)
+        let shared = self.shared(self.shared_of(handler).ok()?).ok()?;
+        shared.script?;
+        let mut frame = self.blank(FrameKind::Async, String::new());
+        frame.function = Some(handler);
+        frame.shared = Some(shared.address);
+        self.finish(&mut frame, &shared, None);
+        frame.name = format!("{word}({})", frame.name);
+        Some(frame)
     }
 
     /// `Promise.all` and its kin, from a handler that is theirs: their context has the resolve-element function's

@@ -27,9 +27,12 @@ impl Printer<'_> {
                 map_key: None,
                 value: Value::plain("internal", state),
             });
-            for (handler, settles) in v8.reactions(value).into_iter().take(self.options.entries) {
-                let waits = match v8
-                    .awaiting_generator(handler)
+            for reaction in v8.reactions(value).into_iter().take(self.options.entries) {
+                let handler = [reaction.fulfill, reaction.reject]
+                    .into_iter()
+                    .find(|handler| matches!(v8.kind_of(*handler), Ok(Kind::JsFunction)));
+                let waits = match handler
+                    .and_then(|handler| v8.awaiting_generator(handler))
                     .and_then(|generator| v8.generator_frame(generator).ok())
                 {
                     Some(frame) => format!(
@@ -39,13 +42,13 @@ impl Printer<'_> {
                             .location
                             .map_or(String::new(), |place| place.to_string())
                     ),
-                    None if v8
-                        .kind_of(handler)
-                        .is_ok_and(|kind| kind == Kind::JsFunction) =>
-                    {
-                        v8.brief(handler)
-                    }
-                    None => format!("settles {}", v8.brief(settles)),
+                    None => match handler {
+                        Some(handler) if handler == reaction.reject => {
+                            format!("catch {}", v8.brief(handler))
+                        }
+                        Some(handler) => v8.brief(handler),
+                        None => format!("settles {}", v8.brief(reaction.settles)),
+                    },
                 };
                 out.entries.push(Entry {
                     key: Some("[[reaction]]".to_owned()),

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use clap::ArgMatches;
+use clap::{Arg, ArgAction, ArgMatches};
 use serde_json::json;
 use stillcore_v8::{Frame, Kind, Tagged, V8};
 
@@ -19,6 +19,9 @@ Each with the functions that wait for it, up to the outermost. What hangs is at 
 wait for another pending one (of the functions in between) are left out, and so are those that nothing waits for; -a shows
 all. Promises that are awaited at the same places are one entry with their number.
 
+A promise that nothing can reach any more can no longer be settled: whoever was to call its resolve function has forgotten it,
+and the functions that await it never go on. Until the garbage is collected they are still in memory, and --lost shows them.
+
   > promises
   0x36801bedd2f1 awaited by innermostAwait /app/scenario.cjs:177:3
                  awaited by middleAwait /app/scenario.cjs:181:11
@@ -27,6 +30,13 @@ all. Promises that are awaited at the same places are one entry with their numbe
     args: |command| {
         command
             .arg(flag('a', "all", "Also those that wait for others, and those that nothing waits for"))
+            .arg(
+                Arg::new("lost")
+                    .long("lost")
+                    .action(ArgAction::SetTrue)
+                    .conflicts_with("all")
+                    .help("Those that functions await and nothing can settle any more"),
+            )
             .arg(number('n', "count", "N", "How many [default: 200]"))
     },
     run: promises,
@@ -61,19 +71,35 @@ struct Alike {
 fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let graph = autopsy.reachable()?;
-    let all = matches.get_flag("all");
+    let (all, lost) = (matches.get_flag("all"), matches.get_flag("lost"));
     let limit = matches.get_one::<usize>("count").copied().unwrap_or(200);
-    let mut pending = Vec::new();
+    let (mut pending, mut forgotten) = (Vec::new(), Vec::new());
     let mut later = HashSet::new();
-    graph.each(true, |object| {
+    graph.each(false, |object| {
         let value = object.tagged();
         if object.map.kind == Kind::JsPromise && !autopsy.stopped() && is_pending(v8, value) {
-            pending.push(value);
+            if graph.is_reachable(value.address()) {
+                pending.push(value);
+            } else {
+                forgotten.push(value);
+            }
             if !all {
                 later.extend(v8.settled_after(value).iter().map(|next| next.0));
             }
         }
     });
+    // Garbage is full of promises that nobody misses, such as those that lost a race; a function that awaits one is missed.
+    forgotten.retain(|promise| {
+        !later.contains(&promise.0)
+            && v8
+                .reactions(*promise)
+                .iter()
+                .any(|reaction| v8.awaiting_generator(reaction.fulfill).is_some())
+    });
+    let forgotten_count = forgotten.len();
+    if lost {
+        pending = forgotten;
+    }
     let mut groups: Vec<Alike> = Vec::new();
     let mut known: HashMap<Vec<Vec<String>>, usize> = HashMap::new();
     let mut answer = Answer::default();
@@ -122,7 +148,12 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     if rows.is_empty() {
         answer.lines.push("none".to_owned());
     }
-    answer.json = json!({ "count": total, "promises": rows });
+    if forgotten_count > 0 && !lost {
+        answer.notes.push(format!(
+            "{forgotten_count} more that functions await can be settled by nobody any more: promises --lost"
+        ));
+    }
+    answer.json = json!({ "count": total, "lost": forgotten_count, "promises": rows });
     Ok(answer)
 }
 
