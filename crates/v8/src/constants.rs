@@ -296,7 +296,17 @@ pub struct Drift {
 }
 
 /// All of them.
-pub const DRIFT: &[Drift] = &[];
+pub const DRIFT: &[Drift] = &[
+    // `compiled_lazy_function_positions` came in between.
+    Drift {
+        field: "script_flags",
+        versions: NODE_18,
+        value: 96,
+    },
+];
+
+/// Every V8 of Node 18.
+const NODE_18: RangeInclusive<[u32; 4]> = [10, 2, 0, 0]..=[10, 2, u32::MAX, u32::MAX];
 
 impl Constants {
     /// Loads every row: by name from the process, else by its exact version ([`DRIFT`]), else from the column (0 to 3).

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::constants::NO;
-use crate::pages::{UNIT, UNIT_SHIFT};
+use crate::pages::{Space, UNIT, UNIT_SHIFT};
 use crate::v8::V8;
 
 /// From where to where no objects are.
@@ -44,8 +44,17 @@ impl V8 {
                 if field != NO
                     && let Ok(start) = self.memory.u64(self.at(isolate.address, field))
                     && let Ok(top) = self.memory.u64(self.at(isolate.address, field + 8))
-                    && let Ok(limit) = self.memory.u64(self.at(isolate.address, field + 16))
+                    && let Ok(mut limit) = self.memory.u64(self.at(isolate.address, field + 16))
                 {
+                    // The limit may have been drawn in, so that V8 looks after something on the way there. Up to where it
+                    // was there is nothing; in Node 18's new space that is the end of the page.
+                    if field == self.c.new_lab
+                        && self.version.is_node_18()
+                        && let Some(page) = self.pages.page_of(start)
+                        && page.space == Space::New
+                    {
+                        limit = page.area_end;
+                    }
                     self.learn_area(&mut areas, start, top, limit);
                 }
             }

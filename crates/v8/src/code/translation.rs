@@ -99,8 +99,9 @@ pub enum Op {
 type Row = (Op, u8);
 
 /// The instructions by number, with their counts of operands: V8 10.2. Every number is written with a sign, those of the
-/// instructions too; what was optimised out is a literal.
+/// instructions too; what was optimised out is a literal. (The first has moved behind the floats in 10.3.)
 const OPS_18: &[Row] = &[
+    (Frame(FrameOp::ExtraArguments), 2),
     (ArgumentsElements, 1),
     (ArgumentsLength, 0),
     (Begin, 3),
@@ -114,7 +115,6 @@ const OPS_18: &[Row] = &[
     (Duplicated, 1),
     (Register(Float), 1),
     (Slot(Float), 1),
-    (Frame(FrameOp::ExtraArguments), 2),
     (Register(Int32), 1),
     (Slot(Int32), 1),
     (Register(Int64), 1),
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn node_18_writes_every_number_with_a_sign() {
         // Begin (1 frame, 1 of JavaScript, no feedback); interpreted at 5, literal 0, height 1; slot 3; a literal; begin.
-        let bytes = [4, 2, 2, 0, 36, 10, 0, 2, 0, 0, 48, 6, 44, 8, 4, 2, 2, 0];
+        let bytes = [6, 2, 2, 0, 36, 10, 0, 2, 0, 0, 48, 6, 44, 8, 6, 2, 2, 0];
         let found = decode_18(&bytes, 0).unwrap();
         assert_eq!(found.len(), 4);
         assert_eq!(found[1].op, Op::Frame(FrameOp::Interpreted));
@@ -449,7 +449,7 @@ mod tests {
         for (bytes, start) in [
             (&bytes[..], 4),
             (&bytes[..7], 0),
-            (&[4, 2, 2, 0, 56][..], 0),
+            (&[6, 2, 2, 0, 56][..], 0),
             (&[], 0),
         ] {
             assert_eq!(decode_18(bytes, start), None);

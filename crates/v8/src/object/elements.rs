@@ -24,9 +24,11 @@ pub struct Elements {
 }
 
 impl V8 {
-    /// The kind of elements, as V8 numbers them.
+    /// The kind of elements, as V8 numbers them since Node 20. (In 18 those of shared arrays, 12, are lacking.)
     pub fn elements_kind(&self, map: &MapInfo) -> u8 {
-        ((i64::from(map.bits2) & self.c.elements_kind_mask) >> self.c.elements_kind_shift) as u8
+        let bits = i64::from(map.bits2) & self.c.elements_kind_mask;
+        let kind = (bits >> self.c.elements_kind_shift) as u8;
+        kind + u8::from(self.version.is_node_18() && kind >= 12)
     }
 
     /// The indexed properties of an object, the first `limit` of them. Absent elements are not among them, and an array
