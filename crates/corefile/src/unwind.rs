@@ -78,6 +78,8 @@ pub enum End {
     Kernel,
     /// The stack, or what is needed to read it, is not in the core.
     Missing,
+    /// There is no unwind table, and nothing further up on the stack looks like a return address.
+    Lost,
     /// The next frame would not lie above the one before: a broken stack.
     Broken,
     /// There were too many.
@@ -94,6 +96,7 @@ pub struct Backtrace {
 }
 
 /// A caller that was found.
+#[derive(Clone, Copy)]
 struct Caller {
     registers: Registers,
     cfa: u64,
@@ -168,7 +171,7 @@ impl Process {
             return self.interrupted(&frame.registers).ok_or(End::Missing);
         }
         let interrupted = frame.trust == FrameTrust::Context || frame.is_interrupted();
-        let mut end = End::Missing;
+        let mut end = End::Lost;
         if let Some(module) = frame.module.map(|index| &self.modules[index]) {
             let address = frame.lookup.wrapping_sub(module.bias);
             match module
@@ -199,13 +202,35 @@ impl Process {
         {
             return Ok(caller);
         }
-        if let Some(caller) = self.by_frame_pointer(&frame.registers) {
+        let fp = frame.registers.fp();
+        let chained = self.by_frame_pointer(&frame.registers);
+        if let Some(caller) = chained
+            && (caller.registers.pc() != 0 || frame.trust == FrameTrust::FramePointer)
+        {
             return Ok(caller);
         }
-        if frame.registers.fp() == 0 && frame.trust == FrameTrust::FramePointer {
+        if fp == 0 && frame.trust == FrameTrust::FramePointer {
             return Err(End::Outermost);
         }
-        self.by_scan(&frame.registers, scans).ok_or(end)
+        // Where the code is not to be had, any pointer into it looks like a return address; and where nothing else is in the
+        // frame pointer the ABI lets a program begin with 0 there, as `_start` does.
+        if fp == 0 && frame.trust == FrameTrust::Cfi && !self.is_readable(frame.lookup) {
+            return Err(End::Outermost);
+        }
+        match self.by_scan(&frame.registers, scans) {
+            Ok(caller) => Ok(caller),
+            // Zeros where the frame pointer points, and nothing else that could be a caller.
+            Err(_) if chained.is_some() => Err(End::Outermost),
+            Err(End::Lost) => Err(match end {
+                End::Broken => End::Broken,
+                _ => End::Lost,
+            }),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn is_readable(&self, address: u64) -> bool {
+        self.memory.read(address, &mut [0]).is_ok()
     }
 
     /// Whether an address may be a frame's program counter: 0 ends a stack.
@@ -282,19 +307,30 @@ impl Process {
     }
 
     /// The next word on the stack that a call may have left there.
-    fn by_scan(&self, registers: &Registers, scans: &mut u64) -> Option<Caller> {
-        let start = registers.sp().checked_next_multiple_of(8)?;
+    fn by_scan(&self, registers: &Registers, scans: &mut u64) -> Result<Caller, End> {
+        let start = registers.sp().checked_next_multiple_of(8);
+        let start = start.ok_or(End::Lost)?;
         for index in 0..MAX_SCAN {
             if *scans >= MAX_SCANS {
-                return None;
+                return Err(End::Lost);
             }
             *scans += 1;
-            let slot = start.checked_add(8 * index)?;
-            let word = self.memory.read_u64(slot).ok()?;
+            let slot = start.checked_add(8 * index).ok_or(End::Lost)?;
+            let Ok(word) = self.memory.read_u64(slot) else {
+                // Above the stack's upper end nothing is missing: nothing is mapped there, or a guard.
+                let is_stack = self
+                    .memory
+                    .range_at(slot)
+                    .is_some_and(|range| range.flags.is_none_or(|flags| flags & 6 != 0));
+                return Err(match index > 0 && !is_stack {
+                    true => End::Lost,
+                    false => End::Missing,
+                });
+            };
             if !self.is_code(word.wrapping_sub(1)) || !self.follows_call(word) {
                 continue;
             }
-            let sp = slot.checked_add(8)?;
+            let sp = slot.checked_add(8).ok_or(End::Lost)?;
             let mut caller = Registers::new(self.arch);
             // Below the return address often lies the frame pointer that the callee saved.
             let fp = match self.memory.read_u64(slot.wrapping_sub(8)) {
@@ -304,14 +340,14 @@ impl Process {
             };
             caller.set_frame(word, sp, fp);
             caller.keep_thread_pointer(registers);
-            return Some(Caller {
+            return Ok(Caller {
                 registers: caller,
                 cfa: sp,
                 trust: FrameTrust::Scan,
                 exact: false,
             });
         }
-        None
+        Err(End::Lost)
     }
 
     /// Whether the instruction before a return address is a call; true where the code is not to be had.

@@ -353,6 +353,59 @@ fn an_endless_recursion() {
     assert!(process.main_frame(&trace).is_some());
 }
 
+/// As in musl's libc: no unwind tables, and the frame pointer is a register like any.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn zeros_where_the_frame_pointer_points_end_no_stack_without_tables() {
+    let Some(bench) = Bench::new() else { return };
+    bench.compile(
+        "program",
+        r#"
+__asm__(".text\n.type leaf,@function\nleaf: mov (%rdi),%eax\n ret\n.size leaf,.-leaf\n"
+        ".globl middle\n.type middle,@function\nmiddle: push %rbp\n sub $160,%rsp\n lea 16(%rsp),%rbp\n"
+        " movq $0,(%rbp)\n movq $0,8(%rbp)\n movq $0,(%rsp)\n movq $0,8(%rsp)\n call leaf\n"
+        " add $160,%rsp\n pop %rbp\n ret\n.size middle,.-middle\n");
+int middle(void *where);
+int main(void) { return middle((void *)8) + 1; }
+"#,
+        &["-O1"],
+    );
+    let Some(core) = bench.die("./program") else {
+        return;
+    };
+    let process = open(&core);
+    let trace = process.backtrace(&process.threads[0]);
+    let names: Vec<_> = trace.frames[..3]
+        .iter()
+        .map(|frame| process.symbol_at(frame.lookup).unwrap().1.demangled())
+        .collect();
+    assert_eq!(names, ["leaf", "middle", "main"]);
+    assert_eq!(trace.end, End::Outermost);
+}
+
+/// Nothing is made up beyond the first function of a program whose code is not to be had.
+#[test]
+fn a_program_that_is_gone_ends_where_it_began() {
+    let Some(bench) = Bench::new() else { return };
+    bench.compile(
+        "program",
+        "#include <unistd.h>\n#include <stdlib.h>\n\
+         int main(int argc, char **argv) { (void)argc; unlink(argv[0]); abort(); }\n",
+        &["-O0"],
+    );
+    let Some(core) = bench.die("./program") else {
+        return;
+    };
+    let process = open(&core);
+    let trace = process.backtrace(&process.threads[0]);
+    let last = trace.frames.last().unwrap();
+    assert_eq!((trace.end, last.trust), (End::Outermost, FrameTrust::Cfi));
+    assert_eq!(
+        last.module,
+        process.modules.iter().position(|module| module.deleted)
+    );
+}
+
 /// The text of a file that is gone is in gcore's core: its unwind table is read there.
 #[test]
 fn a_program_that_is_gone_in_a_core_by_gcore() {

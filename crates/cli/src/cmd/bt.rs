@@ -68,7 +68,8 @@ pub struct Stack {
     /// From the innermost to the outermost function. Those that were inlined into another have a line of their own.
     pub frames: Vec<Line>,
     /// Why there are no more: `outermost` (the first function of the thread), `kernel` (a thread of the kernel's
-    /// own, which has no stack here), `missing` (memory that is needed is not there), `broken` (the stack makes no sense there), `limit`.
+    /// own, which has no stack here), `missing` (memory that is needed is not there), `lost` (no unwind table, and nothing on
+    /// the stack looks like a return address), `broken` (the stack makes no sense there), `limit`.
     pub end: &'static str,
 }
 
@@ -131,6 +132,7 @@ impl Bt {
                         End::Outermost => "outermost",
                         End::Kernel => "kernel",
                         End::Missing => "missing",
+                        End::Lost => "lost",
                         End::Broken => "broken",
                         End::Limit => "limit",
                     },
@@ -234,6 +236,10 @@ impl Answer for Listing {
                 "missing" => {
                     out.styled(DIM, "  ... the stack goes on in memory that is not there")?
                 }
+                "lost" => out.styled(
+                    DIM,
+                    "  ... nothing further up on the stack looks like a caller",
+                )?,
                 "broken" => out.styled(DIM, "  ... the stack makes no sense from here on")?,
                 "limit" => out.styled(DIM, "  ... and more")?,
                 _ => {}
