@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crate::elf_file::ElfFile;
 use crate::source::{Source, read_up_to};
-use crate::sysroot::{Check, Found, Mismatch, Sysroot, hex, open, path_of, resolve_inside};
+use crate::sysroot::{
+    Check, Found, Mismatch, Sysroot, hex, is_whole, open, path_of, resolve_inside,
+};
 use crate::{CoreError, build_id};
 
 /// The folder of debug files in every system.
@@ -95,6 +97,7 @@ impl Sysroot {
             .servers
             .iter()
             .filter_map(|server| server.by_build_id(id, true));
+        let mut cut = None;
         for (path, source) in candidates.into_iter().chain(fetched) {
             let its_id = build_id(&*source).unwrap_or(None);
             let check = match &its_id {
@@ -110,14 +113,18 @@ impl Sysroot {
                     continue;
                 }
             };
-            return Some(Found {
+            let found = Found {
                 path,
                 source,
                 build_id: its_id,
                 check,
-            });
+            };
+            if is_whole(&*found.source) {
+                return Some(found);
+            }
+            cut.get_or_insert(found);
         }
-        None
+        cut
     }
 
     /// Where gdb looks for it: next to the file, in `.debug` there, and below each debug folder under the file's

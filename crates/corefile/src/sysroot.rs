@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::image::Image;
 use crate::module::Anchor;
 use crate::source::{FileSource, Source, read_up_to, read_vec};
-use crate::words::word64;
+use crate::words::{word16, word64};
 use crate::{CoreError, build_id};
 
 /// Most symbolic links that are followed for one path, as the kernel has it.
@@ -114,6 +114,18 @@ impl Sysroot {
         wanted: &Wanted<'_>,
         mismatches: &mut Vec<Mismatch>,
     ) -> Option<Found> {
+        let mut cut = None;
+        self.find_whole(wanted, mismatches, &mut cut).or(cut)
+    }
+
+    /// The same; one that is cut off goes to `cut`, for another place may have all of it: an archive that is cut off has
+    /// half of one library, and the machine where it is read may have that library too.
+    fn find_whole(
+        &self,
+        wanted: &Wanted<'_>,
+        mismatches: &mut Vec<Mismatch>,
+        cut: &mut Option<Found>,
+    ) -> Option<Found> {
         let mut tried: Vec<PathBuf> = Vec::new();
         let mut consider = |candidate: Option<(PathBuf, Arc<dyn Source>)>, named: bool| {
             let (path, source) = candidate?;
@@ -122,7 +134,11 @@ impl Sysroot {
             }
             tried.push(path.clone());
             match self.check(wanted, &path, &source, named) {
-                Ok(found) => Some(found),
+                Ok(found) if named || is_whole(&*found.source) => Some(found),
+                Ok(found) => {
+                    cut.get_or_insert(found);
+                    None
+                }
                 Err(mismatch) => {
                     mismatches.extend(mismatch);
                     None
@@ -231,6 +247,20 @@ impl Sysroot {
             })),
         }
     }
+}
+
+/// Whether a file has all that its headers name: the table of sections lies at the end. One that has none, or whose headers
+/// cannot be read, passes for whole.
+pub(crate) fn is_whole(source: &dyn Source) -> bool {
+    let mut head = [0; 64];
+    if !matches!(read_up_to(source, &mut head, 0), Ok(64)) {
+        return true;
+    }
+    let sections = (|| {
+        let size = u64::from(word16(&head, 0x3a)?) * u64::from(word16(&head, 0x3c)?);
+        word64(&head, 0x28)?.checked_add(size)
+    })();
+    sections.is_none_or(|end| end <= source.len())
 }
 
 /// The entries of a file's dynamic section.

@@ -137,6 +137,48 @@ fn by_build_id() {
 }
 
 #[test]
+fn what_is_cut_off_is_taken_only_where_nothing_is_whole() {
+    let Some(bench) = Bench::new() else { return };
+    let Some((program, core)) = split(&bench, &[]) else {
+        return;
+    };
+    let id = hex(&open_with(&core, &Sysroot::host()));
+    let relative = format!("usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    let apart = bench.path().join("apart.debug");
+    let inside = |root: &str, path: &Path| {
+        let root = bench.path().join(root);
+        (
+            root.clone(),
+            root.join(path.strip_prefix("/").unwrap_or(path)),
+        )
+    };
+    let cut = |path: &Path| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 100).unwrap();
+    };
+    let place = fs::canonicalize(&program).unwrap();
+    let (whole, whole_program) = inside("whole", &place);
+    put(&program, &whole_program);
+    let whole_debug = put(&apart, &whole.join(&relative));
+    let (half, half_program) = inside("half", &place);
+    cut(&put(&program, &half_program));
+    cut(&put(&apart, &half.join(&relative)));
+    let only = |roots: &[&PathBuf]| Sysroot {
+        roots: roots.iter().map(|root| (*root).clone()).collect(),
+        no_host: true,
+        ..Sysroot::host()
+    };
+    let found = |process: &Process| process.executable().unwrap().file.clone().unwrap().path;
+
+    let process = open_with(&core, &only(&[&half, &whole]));
+    assert_eq!(found(&process), fs::canonicalize(&whole_program).unwrap());
+    assert_found(&process, &whole_debug, Check::BuildId);
+    // Half a program is better than none.
+    let process = open_with(&core, &only(&[&half]));
+    assert_eq!(found(&process), fs::canonicalize(&half_program).unwrap());
+}
+
+#[test]
 fn by_link_with_its_checksum() {
     for id in ["-Wl,--build-id", "-Wl,--build-id=none"] {
         let Some(bench) = Bench::new() else { return };
