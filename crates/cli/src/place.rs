@@ -109,14 +109,28 @@ fn without_arguments(name: &str) -> String {
             open += if *bracket == ")" { 1 } else { -1 };
             open == 0
         });
-    match start {
+    match (start, behind_arguments(&name[end + 1..])) {
         // `(anonymous namespace)::x` has no arguments, and what begins with a bracket no name.
-        Some((start, _)) if start > 0 && !name[start..].starts_with("(anonymous") => {
-            let behind = name[end + 1..].trim_start_matches(" const");
+        (Some((start, _)), Some(behind))
+            if start > 0 && !name[start..].starts_with("(anonymous") =>
+        {
             format!("{}{behind}", &name[..start])
         }
         _ => name.to_owned(),
     }
+}
+
+/// What is shown of what follows a function's arguments. `None` where it does not follow any: Go's `main.(*T).method` and
+/// Rust's `<Box<dyn FnOnce()> as FnOnce<()>>::call_once` have brackets too.
+fn behind_arguments(text: &str) -> Option<&str> {
+    let mut rest = text;
+    while let Some(shorter) = [" const", " volatile", " &&", " &"]
+        .iter()
+        .find_map(|word| rest.strip_prefix(word))
+    {
+        rest = shorter;
+    }
+    (rest.is_empty() || rest.starts_with(" [clone ")).then_some(rest)
 }
 
 /// The file with the folder that it lies in: enough to know it, and short. JSON has all of it.
@@ -174,6 +188,23 @@ mod tests {
                 "core::ops::function::FnOnce::call_once",
                 "core::ops::function::FnOnce::call_once",
             ),
+            ("main.(*T).rec", "main.(*T).rec"),
+            (
+                "net/http.(*conn).serve.func1",
+                "net/http.(*conn).serve.func1",
+            ),
+            (
+                "<alloc::boxed::Box<dyn core::ops::function::FnOnce<(), Output = ()> + core::marker::Send> as \
+                 core::ops::function::FnOnce<()>>::call_once",
+                "<alloc::boxed::Box<dyn core::ops::function::FnOnce<(), Output = ()> + core::marker::Send> as \
+                 core::ops::function::FnOnce<()>>::call_once",
+            ),
+            (
+                "core::ptr::drop_in_place::<dyn core::ops::FnOnce() + core::marker::Send>",
+                "core::ptr::drop_in_place::<dyn core::ops::FnOnce() + core::marker::Send>",
+            ),
+            ("f(int)::{lambda(int)#1}", "f(int)::{lambda(int)#1}"),
+            ("A::f(int) const && [clone .cold]", "A::f [clone .cold]"),
             (")(", ")("),
             ("(", "("),
             (")", ")"),
