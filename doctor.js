@@ -69,6 +69,9 @@ function facts(report) {
     ...row(corePattern ? mark(corePattern.kernelWay) : ' ?', 'core_pattern', corePattern ? `${corePattern.value || '(empty)'}: ${corePattern.meaning}` : 'unknown'),
     ...row(mark(fits(limits.core)), 'core size limit', limitWords(limits.core, 'the copy raises its soft limit')),
     ...row(mark(fits(limits.fileSize)), 'file size limit', limitWords(limits.fileSize)),
+    // Hardly anybody has these.
+    ...(limits.addressSpace?.soft != null ? row('', 'address space', limitWords(limits.addressSpace)) : []),
+    ...(limits.data?.soft != null ? row('', 'writable memory', limitWords(limits.data)) : []),
     ...row(mark(directory.writable), 'directory', directoryWords(directory)),
     ...row(mark(!memory.cgroup || memory.cgroup.free >= memory.cgroup.reserve), 'memory', memoryWords(memory)),
     ...row('', 'overcommit', overcommitWords(memory.overcommit)),

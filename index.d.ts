@@ -153,8 +153,11 @@ export interface Report {
   libc: { name: 'glibc' | 'musl'; version: string | null } | null
   /** `/proc/sys/kernel/core_pattern`, what it means, and whether a core would be left where captures look for it. */
   corePattern: { value: string; meaning: string; kernelWay: boolean } | null
-  /** getrlimit: the largest core (RLIMIT_CORE) and the largest file (RLIMIT_FSIZE). */
-  limits: { core: Limit | null; fileSize: Limit | null }
+  /**
+   * getrlimit: the largest core (RLIMIT_CORE) and the largest file (RLIMIT_FSIZE), the address space (RLIMIT_AS, `ulimit -v`)
+   * and private writable memory (RLIMIT_DATA, `ulimit -d`).
+   */
+  limits: { core: Limit | null; fileSize: Limit | null; addressSpace: Limit | null; data: Limit | null }
   /** `/proc/sys/kernel/yama/ptrace_scope`, 0 to 3; null also where the kernel has no Yama. */
   yama: number | null
   /** `Seccomp` and `Seccomp_filters` of `/proc/self/status`; the number only since Linux 5.9. */

@@ -54,7 +54,12 @@ fn shape(report: &Report) -> Value {
             "meaning": doctor::meaning(pattern, *with_pid),
             "kernelWay": doctor::leaves_core_in_folder(pattern, *with_pid),
         })),
-        "limits": { "core": limit(facts.core_limit), "fileSize": limit(facts.file_limit) },
+        "limits": {
+            "core": limit(facts.core_limit),
+            "fileSize": limit(facts.file_limit),
+            "addressSpace": limit(facts.address_space_limit),
+            "data": limit(facts.data_limit),
+        },
         "yama": facts.yama,
         "seccomp": status.seccomp.map(|mode| json!({
             "mode": match mode { 0 => "none", 1 => "strict", _ => "filter" },

@@ -29,6 +29,7 @@ mod proof;
 mod queue;
 mod registers;
 mod request;
+mod shortage;
 mod snapshot;
 mod stream;
 mod sys;

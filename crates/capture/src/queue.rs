@@ -13,18 +13,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::RLIM_INFINITY;
-use nix::sys::resource::{Resource, getrlimit};
 
 use crate::cgroup::Groups;
 use crate::copy::Role;
-use crate::dontfork::{self, Extent};
+use crate::dontfork;
 use crate::error::Failure;
 use crate::folder::{self, Folder, Title};
 use crate::monitor::Monitor;
 use crate::plan;
 use crate::proof;
 use crate::request::{Begun, Method, Output, Request, Target};
+use crate::shortage::Shortage;
 use crate::snapshot::Snapshot;
 
 mod capture;
@@ -34,9 +33,6 @@ mod runner;
 use capture::{Capture, State};
 use keeper::wake_keeper;
 pub use runner::drain;
-
-/// Nobody has more packing threads than this without asking for them.
-const MOST_THREADS: u64 = 8;
 
 /// Captures that may wait behind the running one.
 const WAITING: usize = 4;
@@ -263,42 +259,17 @@ fn check_memory(groups: &Groups) -> Result<(), Failure> {
     }
 }
 
-/// What one of glibc's malloc arenas takes of the address space, and each new thread may make one.
-const ARENA: u64 = 64 << 20;
-
-/// Where memory cannot be had the process itself would end, by whichever of its threads asks for it first: so nothing
-/// is begun when there might be too little.
+/// Nothing is begun where a limit on memory might end the process.
 fn check_address_space() -> Result<(), Failure> {
-    let limit = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(soft, _)| soft);
-    let (address_space, data) = (limit(Resource::RLIMIT_AS), limit(Resource::RLIMIT_DATA));
-    if (address_space, data) == (RLIM_INFINITY, RLIM_INFINITY) {
-        return Ok(());
+    match Shortage::now() {
+        None => Ok(()),
+        Some(shortage) => Err(Failure::system(
+            Errno::ENOMEM,
+            "mmap",
+            None,
+            &format!("{} {}", shortage.why(), Shortage::CHANGE),
+        )),
     }
-    let Some(extent) = Extent::now() else {
-        return Ok(());
-    };
-    let (mapped, written) = extent.bytes();
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    // Those that pack, and four more.
-    let arenas = ARENA * (threads.min(MOST_THREADS) + 4);
-    for (name, limit, used, needed) in [
-        ("RLIMIT_AS, ulimit -v", address_space, mapped, arenas),
-        ("RLIMIT_DATA, ulimit -d", data, written, ARENA),
-    ] {
-        let free = limit.saturating_sub(used);
-        if free < needed {
-            let advice = format!(
-                "The limit on the memory of this process ({name}) leaves {} MB of {} MB, and a capture may need {} MB: \
-                 without them the service itself could end. Raise it where the service is started; a limit on what is \
-                 really used is better set for its control group.",
-                free >> 20,
-                limit >> 20,
-                needed >> 20
-            );
-            return Err(Failure::system(Errno::ENOMEM, "mmap", None, &advice));
-        }
-    }
-    Ok(())
 }
 
 /// Ends the capture `id` early. `ABORT_ERR` is what its caller is told.

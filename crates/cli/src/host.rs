@@ -81,6 +81,10 @@ pub struct Limits {
     pub core: Option<Limit>,
     /// RLIMIT_FSIZE.
     pub file_size: Option<Limit>,
+    /// RLIMIT_AS.
+    pub address_space: Option<Limit>,
+    /// RLIMIT_DATA.
+    pub data: Option<Limit>,
 }
 
 /// Bytes; null: unlimited.

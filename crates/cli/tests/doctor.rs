@@ -106,3 +106,49 @@ fn a_process_has_its_own_limits_and_directory() {
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("4194304"));
 }
+
+#[test]
+fn limits_on_memory_that_leave_too_little_for_a_capture_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    for (option, field, name) in [
+        ("-v", "addressSpace", "RLIMIT_AS"),
+        ("-d", "data", "RLIMIT_DATA"),
+    ] {
+        let mut child = Command::new("sh")
+            .args([
+                "-c",
+                &format!("ulimit {option} 50000; echo ready; exec sleep 60"),
+            ])
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
+        let pid = child.id().to_string();
+        let (json, code) = report(&["--pid", &pid]);
+        let output = stillcore()
+            .args(["doctor", "--pid", &pid])
+            .output()
+            .unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        assert_eq!(code, 1, "{json}");
+        assert_eq!(json["limits"][field]["soft"], 50000 << 10);
+        for way in ["kernel", "direct"] {
+            let why = json["ways"][way]["why"].as_str().unwrap();
+            assert!(why.contains(name) && why.contains("MB of 48 MB"), "{why}");
+            assert!(
+                json["ways"][way]["change"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("Raise it")
+            );
+        }
+        let words = text(&output.stdout);
+        assert!(
+            words.contains("DOES NOT WORK here") && words.contains("soft 49 MB, hard 49 MB"),
+            "{words}"
+        );
+    }
+}

@@ -30,6 +30,12 @@ pub struct Facts {
     /// RLIMIT_CORE and RLIMIT_FSIZE.
     pub core_limit: Option<Limit>,
     pub file_limit: Option<Limit>,
+    /// RLIMIT_AS and RLIMIT_DATA.
+    pub address_space_limit: Option<Limit>,
+    pub data_limit: Option<Limit>,
+    /// Bytes of address space, and of private writable memory: what those two limit; 0 where that cannot be read.
+    pub mapped: u64,
+    pub written: u64,
     /// `kernel.yama.ptrace_scope`; None also where the kernel has no Yama.
     pub yama: Option<u32>,
     pub status: Status,
@@ -181,10 +187,15 @@ impl Facts {
             Whom::This => Groups::of_this_process(),
             Whom::Process(pid) => Groups::of_process(pid),
         };
+        let statm = fs::read_to_string(whom.file("statm")).unwrap_or_default();
         Facts {
             pattern,
             core_limit: limit(whom, Resource::RLIMIT_CORE),
             file_limit: limit(whom, Resource::RLIMIT_FSIZE),
+            address_space_limit: limit(whom, Resource::RLIMIT_AS),
+            data_limit: limit(whom, Resource::RLIMIT_DATA),
+            mapped: in_statm(&statm, 0),
+            written: in_statm(&statm, 5),
             yama: number("/proc/sys/kernel/yama/ptrace_scope"),
             dumpable: (whom == Whom::This).then(dumpable).flatten(),
             sigsegv: sigsegv(whom, &status),
@@ -192,7 +203,7 @@ impl Facts {
             memory,
             rss: match whom {
                 Whom::This => dontfork::resident(),
-                Whom::Process(_) => resident(&whom.file("statm")),
+                Whom::Process(_) => in_statm(&statm, 1),
             },
             groups: groups.version(),
             headroom: groups.headroom(),
@@ -216,11 +227,12 @@ fn number<T: std::str::FromStr>(file: &str) -> Option<T> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
-/// Bytes resident, from a `statm`; 0 where that cannot be read.
-fn resident(statm: &str) -> u64 {
-    let pages: Option<u64> = fs::read_to_string(statm)
-        .ok()
-        .and_then(|text| text.split(' ').nth(1)?.parse().ok());
+/// Bytes of a field of a `statm`; 0 where that cannot be read.
+fn in_statm(statm: &str, field: usize) -> u64 {
+    let pages: Option<u64> = statm
+        .split_ascii_whitespace()
+        .nth(field)
+        .and_then(|pages| pages.parse().ok());
     // SAFETY: integers only.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages.unwrap_or(0) * u64::try_from(page).unwrap_or(4096)
@@ -230,6 +242,8 @@ fn limit(whom: Whom, resource: Resource) -> Option<Limit> {
     if let Whom::Process(_) = whom {
         let name = match resource {
             Resource::RLIMIT_CORE => "Max core file size",
+            Resource::RLIMIT_AS => "Max address space",
+            Resource::RLIMIT_DATA => "Max data size",
             _ => "Max file size",
         };
         return limit_in(&fs::read_to_string(whom.file("limits")).ok()?, name);
@@ -565,7 +579,12 @@ mod tests {
                 hard: finite(values.1),
             }
         }
-        for resource in [Resource::RLIMIT_CORE, Resource::RLIMIT_FSIZE] {
+        for resource in [
+            Resource::RLIMIT_CORE,
+            Resource::RLIMIT_FSIZE,
+            Resource::RLIMIT_AS,
+            Resource::RLIMIT_DATA,
+        ] {
             let this = Whom::Process(std::process::id());
             assert_eq!(
                 super::limit(this, resource),

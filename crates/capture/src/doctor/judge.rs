@@ -7,6 +7,7 @@ use super::pattern::meaning;
 use super::{CAP_SYS_PTRACE, Estimates, Facts, Way};
 use crate::error::{Failure, advice};
 use crate::plan;
+use crate::shortage::{Budget, Shortage};
 
 /// No archive of a Node process is smaller, in bytes: its executable alone takes more.
 const LEAST_ARCHIVE: u64 = 4 << 20;
@@ -57,6 +58,16 @@ impl Facts {
                 "Raise the memory limit, capture while the process is smaller, or lower the reserve \
                  (STILLCORE_MEMORY_RESERVE, in bytes).",
             );
+        }
+        let budget = |limit: Option<Limit>, used| Budget {
+            limit: limit.and_then(|limit| limit.soft),
+            used,
+        };
+        if let Some(shortage) = Shortage::of(
+            budget(self.address_space_limit, self.mapped),
+            budget(self.data_limit, self.written),
+        ) {
+            way.no(shortage.why(), Shortage::CHANGE);
         }
         if let (Some(2), Some(free), Some(data)) =
             (self.overcommit.mode, self.overcommit.free, self.status.data)

@@ -155,7 +155,27 @@ fn limits() {
 
 #[test]
 fn what_stops_every_way() {
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 8] = [
+        (
+            "(RLIMIT_AS, ulimit -v) leaves 5 MB of 2005 MB, and a capture may need",
+            |facts| {
+                facts.address_space_limit = Some(Limit {
+                    soft: Some(2005 * MIB),
+                    hard: None,
+                });
+                facts.mapped = 2000 * MIB;
+            },
+        ),
+        (
+            "(RLIMIT_DATA, ulimit -d) leaves 0 MB of 1024 MB, and a capture may need 64 MB",
+            |facts| {
+                facts.data_limit = Some(Limit {
+                    soft: Some(GIB),
+                    hard: Some(GIB),
+                });
+                facts.written = 2 * GIB;
+            },
+        ),
         ("EMFILE: too many open files.", |facts| {
             (facts.rss, facts.closed) = (0, Some(Errno::EMFILE));
         }),

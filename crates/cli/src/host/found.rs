@@ -33,6 +33,8 @@ impl Report {
             limits: Limits {
                 core: limit(facts.core_limit),
                 file_size: limit(facts.file_limit),
+                address_space: limit(facts.address_space_limit),
+                data: limit(facts.data_limit),
             },
             yama: facts.yama,
             seccomp: status.seccomp.map(|mode| Seccomp {

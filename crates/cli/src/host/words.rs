@@ -89,6 +89,15 @@ impl Report {
             "file size limit",
             &limit_words(limits.file_size, ""),
         )?;
+        for (name, limit) in [
+            ("address space", limits.address_space),
+            ("writable memory", limits.data),
+        ] {
+            // Hardly anybody has these.
+            if limit.is_some_and(|limit| limit.soft.is_some()) {
+                row(out, "", name, &limit_words(limit, ""))?;
+            }
+        }
         row(
             out,
             mark(directory.writable),
