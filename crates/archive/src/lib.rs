@@ -47,6 +47,8 @@ mod open;
 mod package;
 mod packer;
 mod patience;
+#[cfg(any(feature = "open", feature = "package"))]
+mod rename;
 mod script;
 mod source;
 mod sparse;
@@ -64,8 +66,8 @@ pub use manifest::{
 #[cfg(feature = "open")]
 pub use open::{
     CACHE_SIZE_VARIABLE, Cache, CacheEntry, CacheUse, Cleared, FileInfo, FileKind, Files, Format,
-    Limits, OpenError, OpenOptions, Opened, OpenedKind, Problem, ProblemKind, Progress, Refused,
-    Step, UnpackOptions, Unpacked, Verified, open, open_source, open_stdin, open_stream,
+    Limits, OpenError, OpenOptions, Opened, OpenedKind, Partial, Problem, ProblemKind, Progress,
+    Refused, Step, UnpackOptions, Unpacked, Verified, open, open_source, open_stdin, open_stream,
     parse_size, printable, unpack, unpack_source, verify, verify_source,
 };
 #[cfg(feature = "package")]

@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
-use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
 
 use super::error::OpenError;
+use crate::rename::{is_taken, rename_new};
 
 /// How its name begins.
 const PREFIX: &[u8] = b".stillcore-unpack-";
@@ -75,31 +76,14 @@ impl Staging {
 
     /// Whether something of this name is where it is to be in the end.
     pub(crate) fn is_taken(&self, name: &[u8]) -> Result<bool, Errno> {
-        match fstatat(&self.target, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Err(Errno::ENOENT) => Ok(false),
-            Ok(_) => Ok(true),
-            Err(errno) => Err(errno),
-        }
+        is_taken(&self.target, name)
     }
 
     /// Moves this out of it, in place of nothing.
     pub(crate) fn publish(&self, name: &[u8]) -> Result<(), Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let from = openat(&self.target, self.name.as_slice(), flags, Mode::empty())?;
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        {
-            use nix::fcntl::{RenameFlags, renameat2};
-            let flags = RenameFlags::RENAME_NOREPLACE;
-            match renameat2(&from, name, &self.target, name, flags) {
-                // A file system that cannot.
-                Err(Errno::EINVAL | Errno::ENOSYS) => {}
-                result => return result,
-            }
-        }
-        if self.is_taken(name)? {
-            return Err(Errno::EEXIST);
-        }
-        nix::fcntl::renameat(&from, name, &self.target, name)
+        rename_new(&from, name, &self.target, name)
     }
 }
 

@@ -1,26 +1,42 @@
 //! A file that is there when it is whole, and not before.
 //!
 //! Where the file system can, it is written without a name (`O_TMPFILE`): whatever ends the program, nothing is left.
-//! Elsewhere it has a name of its own beside the final one, and is locked; what a killed program left there is swept
-//! away by the next that writes the same archive.
+//! Elsewhere it is called `.stillcore-archive-PID.N` meanwhile, beside the final name, and is locked; what a killed program
+//! left there is swept away by the next that packs into the same folder, whatever archive.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use crate::rename::rename_new;
+
+/// How the name meanwhile begins.
+const PREFIX: &str = ".stillcore-archive-";
+
+/// How often another name is taken in place of one that is in use, or was swept before it was locked.
+const TRIES: u32 = 100;
 
 /// A file on its way to its name. Dropping it leaves nothing.
 pub(crate) struct Output {
     file: File,
-    /// Held as long as a file with a name is written.
-    _lock: Option<Flock<File>>,
     /// Where it will be.
     path: PathBuf,
     /// Where it is meanwhile; `None` for a file without a name.
-    partial: Option<PathBuf>,
+    partial: Option<Partial>,
+}
+
+/// A file with a name of its own.
+struct Partial {
+    path: PathBuf,
+    /// `None` on a file system that has no locks: there nobody can tell what is left from what is written, and nothing is
+    /// swept.
+    _lock: Option<Flock<File>>,
 }
 
 impl Output {
@@ -30,37 +46,22 @@ impl Output {
         if path.symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if let Some(file) = unnamed(folder) {
-            return Ok(Output {
-                file,
-                _lock: None,
-                path: path.to_owned(),
-                partial: None,
-            });
+        if path.file_name().is_none() {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        let name = path
-            .file_name()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let mut partial = OsString::from(".");
-        partial.push(name);
-        partial.push(".partial");
-        let partial = folder.join(partial);
-        let file = match create_new(&partial) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                sweep(&partial)?;
-                create_new(&partial)?
+        let folder = folder_of(path);
+        sweep(folder);
+        let (file, partial) = match unnamed(folder) {
+            Some(file) => (file, None),
+            None => {
+                let (file, partial) = named(folder)?;
+                (file, Some(partial))
             }
-            created => created?,
         };
         Ok(Output {
-            _lock: Some(lock(&file)?),
             file,
             path: path.to_owned(),
-            partial: Some(partial),
+            partial,
         })
     }
 
@@ -72,20 +73,18 @@ impl Output {
     /// Syncs the file and gives it its name, never in place of another file.
     pub(crate) fn publish(mut self) -> io::Result<()> {
         self.file.sync_all()?;
+        let folder = folder_of(&self.path);
         match &self.partial {
-            // A second name: that never replaces. The first goes when this is dropped.
-            Some(partial) => std::fs::hard_link(partial, &self.path)?,
+            Some(partial) => {
+                let folder = File::open(folder)?;
+                let name = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_vec();
+                rename_new(&folder, &name(&partial.path), &folder, &name(&self.path))?;
+                self.partial = None;
+            }
             None => name(&self.file, &self.path)?,
         }
-        if let Some(partial) = self.partial.take() {
-            std::fs::remove_file(partial)?;
-        }
-        let folder = self
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
         // Not every file system can sync a folder; the file is there nevertheless.
-        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(())
     }
 }
@@ -94,41 +93,85 @@ impl Drop for Output {
     fn drop(&mut self) {
         if let Some(partial) = &self.partial {
             // Nothing can be done about a folder that lets nobody remove.
-            let _ = std::fs::remove_file(partial);
+            let _ = std::fs::remove_file(&partial.path);
         }
     }
 }
 
-/// Removes what an earlier run left, unless it is still written.
-fn sweep(partial: &Path) -> io::Result<()> {
-    if !partial.symlink_metadata()?.is_file() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    match lock(&File::open(partial)?) {
-        Ok(_lock) => std::fs::remove_file(partial),
-        Err(_) => Err(io::Error::other(format!(
-            "{} is being written by somebody else",
-            partial.display()
-        ))),
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
-fn lock(file: &File) -> io::Result<Flock<File>> {
-    Flock::lock(file.try_clone()?, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, errno)| errno.into())
+/// A new file with a name of its own, locked.
+fn named(folder: &Path) -> io::Result<(File, Partial)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..TRIES {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!("{PREFIX}{}.{number}", std::process::id()));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            file => file?,
+        };
+        let lock = match lock(&file) {
+            // Somebody took it for a leftover.
+            Err(Errno::EWOULDBLOCK) => continue,
+            lock => lock.ok(),
+        };
+        if !is_at(&file, &path) {
+            continue;
+        }
+        return Ok((file, Partial { path, _lock: lock }));
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+/// Removes what nobody writes any more. What cannot be removed is left for another run.
+fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let path = entry.path();
+        let plain = path.symlink_metadata().is_ok_and(|found| found.is_file());
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(&path);
+        if let (true, Ok(file)) = (plain, file)
+            && let Ok(_lock) = lock(&file)
+            && is_at(&file, &path)
+        {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether a file still has this path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(there)) = (file.metadata(), path.symlink_metadata()) else {
+        return false;
+    };
+    (open.dev(), open.ino()) == (there.dev(), there.ino())
+}
+
+fn lock(file: &File) -> Result<Flock<File>, Errno> {
+    let file = file.try_clone().map_err(|_| Errno::EMFILE)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)
 }
 
 #[cfg(target_os = "linux")]
 fn unnamed(folder: &Path) -> Option<File> {
-    use nix::fcntl::OFlag;
     // A file that could not be named in the end is worth nothing.
     if !Path::new("/proc/self/fd").is_dir() {
         return None;
@@ -210,17 +253,55 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_swept_and_what_is_written_is_not() {
+    fn where_files_have_names_it_is_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let partial = folder.path().join(".archive.partial");
-        std::fs::write(&partial, "left").unwrap();
-        sweep(&partial).unwrap();
-        assert!(!partial.exists());
+        let output = |name: &str| {
+            let (file, partial) = named(folder.path()).unwrap();
+            Output {
+                file,
+                path: folder.path().join(name),
+                partial: Some(partial),
+            }
+        };
+        let (whole, dropped) = (output("whole"), output("dropped"));
+        whole.file().write_all(b"whole").unwrap();
+        drop(dropped);
+        assert_eq!(names(folder.path()).len(), 1);
+        whole.publish().unwrap();
+        assert_eq!(names(folder.path()), ["whole"]);
+        let path = folder.path().join("whole");
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
 
-        let busy = create_new(&partial).unwrap();
-        let _lock = lock(&busy).unwrap();
-        let error = sweep(&partial).unwrap_err();
-        assert!(error.to_string().contains("by somebody else"), "{error}");
-        assert!(partial.exists());
+        let error = output("whole").publish().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(names(folder.path()), ["whole"]);
+    }
+
+    #[test]
+    fn what_killed_runs_left_is_swept_by_any_later_one_and_what_is_written_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = |name: &str| folder.path().join(format!("{PREFIX}{name}"));
+        std::fs::write(left("99999999.0"), "left").unwrap();
+        std::fs::write(left("99999999.1"), "left").unwrap();
+        // Not ours: another kind, or another name.
+        std::os::unix::fs::symlink("whole", left("link")).unwrap();
+        std::fs::create_dir(left("folder")).unwrap();
+        std::fs::write(folder.path().join(".other.partial"), "theirs").unwrap();
+        let (_file, busy) = named(folder.path()).unwrap();
+
+        Output::create(&folder.path().join("archive"))
+            .unwrap()
+            .publish()
+            .unwrap();
+        let mut expected = vec![
+            ".other.partial".to_owned(),
+            format!("{PREFIX}folder"),
+            format!("{PREFIX}link"),
+            "archive".to_owned(),
+            busy.path.file_name().unwrap().to_str().unwrap().to_owned(),
+        ];
+        expected.sort();
+        assert_eq!(names(folder.path()), expected);
     }
 }
