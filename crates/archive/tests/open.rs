@@ -358,6 +358,24 @@ fn python_s_zips_and_tars_are_opened_too() {
 }
 
 #[test]
+fn names_with_line_ends_do_not_end_the_attributes_of_a_tar_archive() {
+    let place = Place::new();
+    let core = core_bytes(SIZE);
+    place.write("the core", &core);
+    let name = "d/é\n12 path=x\ny";
+    let script = format!(
+        "import tarfile\n\
+        with tarfile.open('p.tar', 'w', format=tarfile.PAX_FORMAT) as t: t.add('the core', {name:?})\n"
+    );
+    if !run_in(place.folder.path(), "python3", &["-c", &script]) {
+        return;
+    }
+    let opened = open(&place.path("p.tar"), &place.options).unwrap();
+    holds(&opened, &core);
+    assert_eq!(opened.core_path.as_deref(), Some(name.as_bytes()));
+}
+
+#[test]
 fn standard_input_is_spooled_and_not_kept() {
     let place = Place::new();
     let core = core_bytes(SIZE);

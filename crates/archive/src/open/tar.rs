@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use tar::{EntryType, GnuExtSparseHeader, Header, PaxExtensions};
+use tar::{EntryType, GnuExtSparseHeader, Header};
 
 use super::error::{OpenError, TAR_TOO_EARLY};
 use super::limits::Limits;
@@ -267,6 +267,21 @@ impl<I: Input> Walk<I> {
         Ok(true)
     }
 
+    /// Reads at least one byte.
+    fn some(&mut self, buf: &mut [u8]) -> Result<usize, OpenError> {
+        loop {
+            match self.input.read(buf) {
+                Ok(0) => return Err(cut_off(io::ErrorKind::UnexpectedEof.into())),
+                Ok(got) => {
+                    self.at += got as u64;
+                    return Ok(got);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     fn exact(&mut self, buf: &mut [u8]) -> Result<(), OpenError> {
         if buf.is_empty() || self.fill(buf)? {
             Ok(())
@@ -416,9 +431,10 @@ impl<I: Input> Walk<I> {
             let mut left = extent.len;
             while left > 0 {
                 let n = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-                self.exact(&mut buffer[..n])?;
-                sink.bytes(&buffer[..n])?;
-                left -= n as u64;
+                // As it comes: what there is before the end of a file that is cut off is not to be lost.
+                let got = self.some(&mut buffer[..n])?;
+                sink.bytes(&buffer[..got])?;
+                left -= got as u64;
             }
             at = extent.at + extent.len;
         }
@@ -478,10 +494,9 @@ impl Extras {
     fn pax(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
         let bad = || OpenError::damaged("the attributes of an entry in the tar archive");
         self.any = true;
-        for record in PaxExtensions::new(bytes) {
-            let record = record.map_err(|_| bad())?;
-            let key = record.key_bytes();
-            let value = record.value_bytes();
+        let mut rest = bytes;
+        while let Some((key, value, behind)) = pax_record(rest) {
+            rest = behind;
             if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                 self.sparse
                     .get_or_insert_with(Sparse::default)
@@ -496,8 +511,23 @@ impl Extras {
                 _ => {}
             }
         }
-        Ok(())
+        // Some writers fill the rest of the block with zeros.
+        match rest.iter().all(|&byte| byte == 0) {
+            true => Ok(()),
+            false => Err(bad()),
+        }
     }
+}
+
+/// The first of the attributes, `LENGTH KEY=VALUE\n`, and what comes behind it. The length is that of all of it: a value may
+/// have line ends of its own, as names of files have, where the tar crate's reader sees the next attribute.
+fn pax_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
+    let length = usize::try_from(decimal(&bytes[..space])?).ok()?;
+    let (record, behind) = bytes.split_at_checked(length)?;
+    let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|&byte| byte == b'=')?;
+    Some((&record[..equals], &record[equals + 1..], behind))
 }
 
 impl Sparse {
