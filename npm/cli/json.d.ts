@@ -153,8 +153,11 @@ export interface Stack {
   signal: string | null
   /** From the innermost to the outermost function. */
   frames: Frame[]
-  /** Why there are no more: the first function of the thread, memory that is not there, a stack that makes no sense, --frames. */
-  end: 'outermost' | 'kernel' | 'missing' | 'broken' | 'limit'
+  /**
+   * Why there are no more: the first function of the thread, a thread of the kernel's own, memory that is not there, nothing on
+   * the stack that looks like a caller, a stack that makes no sense, --frames.
+   */
+  end: 'outermost' | 'kernel' | 'missing' | 'lost' | 'broken' | 'limit'
 }
 
 export interface Frame extends Place {
@@ -255,6 +258,11 @@ export interface Unpacked {
   refused: { path: string; why: string }[]
   /** Why the rest is missing, where the archive is damaged. */
   damaged: string | null
+  /**
+   * The file in which that was seen, which is not there under its name: where the beginning of it is, or would be with
+   * `--partial`; how many bytes of it could be read, of how many where that is known; whether they were kept.
+   */
+  partial: { path: string; bytes: number; of: number | null; kept: boolean } | null
 }
 
 /** `stillcore cache --json` */
@@ -302,7 +310,8 @@ export interface Doctor {
   pid: number | null
   libc: { name: string; version: string | null } | null
   corePattern: { value: string; meaning: string; kernelWay: boolean } | null
-  limits: { core: Limit | null; fileSize: Limit | null }
+  /** RLIMIT_CORE, RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA. */
+  limits: { core: Limit | null; fileSize: Limit | null; addressSpace: Limit | null; data: Limit | null }
   /** kernel.yama.ptrace_scope; null also where there is no Yama. */
   yama: number | null
   seccomp: { mode: 'none' | 'strict' | 'filter'; filters: number | null } | null

@@ -41,7 +41,7 @@ pub use opened::{Opened, OpenedKind};
 pub use options::{CacheUse, OpenOptions};
 pub use path::printable;
 pub use tree::{FileInfo, FileKind, Files};
-pub use unpack::{Refused, UnpackOptions, Unpacked, unpack, unpack_source};
+pub use unpack::{Partial, Refused, UnpackOptions, Unpacked, unpack, unpack_source};
 pub use verify::{Problem, ProblemKind, Verified, verify, verify_source};
 
 use self::cache::{Key, spool, temporary};

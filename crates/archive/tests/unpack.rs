@@ -363,6 +363,70 @@ fn what_is_cut_off_leaves_no_half_of_a_file() {
     assert!(matches!(error, Err(OpenError::Damaged(_))), "{error:?}");
 }
 
+#[test]
+fn what_is_there_of_a_file_that_is_cut_off_can_be_kept_under_another_name() {
+    let place = Place::new();
+    let core = core_bytes(SIZE);
+    let keep = UnpackOptions {
+        keep_partial: true,
+        ..UnpackOptions::default()
+    };
+    // In an archive; beside what came before it.
+    let archive = ours(&core_file(SIZE), Compression::Gzip, TOP);
+    let path = place.write("a", &archive[..archive.len() / 8]);
+    let unpacked = unpack(&path, &place.path("x"), &keep).unwrap();
+    assert!(unpacked.damaged.is_some());
+    let partial = unpacked.partial.unwrap();
+    let kept = place.path("x").join(TOP).join("core.partial");
+    assert_eq!(
+        (&partial.path, partial.kept, partial.size),
+        (&kept, true, Some(SIZE))
+    );
+    let bytes = fs::read(&kept).unwrap();
+    assert_eq!(bytes.len() as u64, partial.there);
+    assert!(
+        bytes.len() > 64 << 10 && core.starts_with(&bytes),
+        "{}",
+        bytes.len()
+    );
+    assert_eq!(kept.metadata().unwrap().mode() & 0o7777, 0o600);
+    assert_eq!(
+        tree(&place.path("x")).len(),
+        2,
+        "{:?}",
+        tree(&place.path("x"))
+    );
+    // Without the option it is told how much that would be.
+    let unpacked = unpack(&path, &place.path("y"), &UnpackOptions::default()).unwrap();
+    let told = unpacked.partial.unwrap();
+    assert_eq!((told.there, told.kept), (partial.there, false));
+    assert!(!told.path.exists());
+
+    // A compressed core, directly in the folder; damage in the middle is no other case.
+    let Some(mut packed) = run_with("gzip", &["-1", "-c"], &core) else {
+        return;
+    };
+    let middle = packed.len() / 2;
+    packed[middle..middle + 64].fill(0x55);
+    let path = place.write("core.gz", &packed);
+    let into = place.path("z");
+    assert!(matches!(
+        unpack(&path, &into, &UnpackOptions::default()),
+        Err(OpenError::Damaged(_))
+    ));
+    let unpacked = unpack(&path, &into, &keep).unwrap();
+    let kept = into.join("core.partial");
+    assert_eq!(unpacked.tops, std::slice::from_ref(&kept));
+    assert_eq!(tree(&into).len(), 1);
+    assert!(fs::read(&kept).unwrap().len() > 64 << 10);
+    // Nothing is overwritten.
+    assert!(matches!(
+        unpack(&path, &into, &keep),
+        Err(OpenError::Write { .. })
+    ));
+    assert_eq!(tree(&into).len(), 1);
+}
+
 /// The archive unpacked by GNU tar, something changed, and packed again.
 fn repacked(place: &Place, archive: &[u8], change: impl Fn(&Path)) -> Option<PathBuf> {
     let folder = tempfile::tempdir_in(place.folder.path()).unwrap();

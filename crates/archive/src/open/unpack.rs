@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use stillcore_corefile::{FileSource, Source};
@@ -40,6 +40,9 @@ pub struct UnpackOptions {
     pub limits: Limits,
     /// Told how far it has come.
     pub progress: Option<Progress>,
+    /// Whether what is there of a file that is cut off, or damaged further on, is kept, as `NAME.partial`: half a core can
+    /// be read by a debugger too.
+    pub keep_partial: bool,
 }
 
 impl std::fmt::Debug for UnpackOptions {
@@ -59,12 +62,25 @@ pub struct Refused {
     pub reason: String,
 }
 
+/// The file in which damage was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// Where what is there of it lies now, or would lie: the file's own path and `.partial`.
+    pub path: PathBuf,
+    /// Bytes of it that could be read, holes included.
+    pub there: u64,
+    /// Its whole length; `None` where that is not known.
+    pub size: Option<u64>,
+    /// Whether they were kept ([`UnpackOptions::keep_partial`]).
+    pub kept: bool,
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// What lies directly in the folder now, and was not there before.
     pub tops: Vec<PathBuf>,
-    /// Plain files, hard links among them.
+    /// Plain files, hard links and a kept partial one among them.
     pub files: u64,
     /// Folders, those that only their content implies too.
     pub folders: u64,
@@ -74,9 +90,10 @@ pub struct Unpacked {
     pub bytes: u64,
     /// Entries that were not unpacked, in their order; links last.
     pub refused: Vec<Refused>,
-    /// Why the rest is missing, where the archive turned out to be damaged on the way. The file in which that was seen is
-    /// not there.
+    /// Why the rest is missing, where the archive turned out to be damaged on the way.
     pub damaged: Option<String>,
+    /// The file in which that was seen, which is not there under its name.
+    pub partial: Option<Partial>,
 }
 
 /// Unpacks what is at `path` into the folder `into`, which is made where it is not there. A compressed core becomes a file
@@ -134,6 +151,7 @@ fn unpack_into(
         made: HashMap::new(),
         tops: HashSet::new(),
         links: Vec::new(),
+        keep_partial: options.keep_partial,
         room: Room::new(into),
         written: 0,
         result: Unpacked::default(),
@@ -175,6 +193,7 @@ struct Unpacker {
     tops: HashSet<Vec<u8>>,
     /// Paths of the links, in their order.
     links: Vec<Vec<u8>>,
+    keep_partial: bool,
     room: Room,
     written: u64,
     result: Unpacked,
@@ -383,10 +402,15 @@ impl Unpacker {
         };
         let written =
             content(&mut sink).and_then(|()| sink.writer.flush().map_err(OpenError::write(&whole)));
+        let at_end = sink.writer.flush();
         let (len, data) = (sink.writer.position(), sink.writer.data_bytes());
         self.written += data;
         if let Err(error) = written {
-            // Half a core looks like a whole one.
+            if let OpenError::Damaged(_) = error {
+                at_end.map_err(OpenError::write(&whole))?;
+                self.partial(folder, name, path, entry, len)?;
+            }
+            // Half a core looks like a whole one; it may have another name by now.
             let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
             return Err(error.into());
         }
@@ -398,6 +422,41 @@ impl Unpacker {
         self.made.insert(path.to_vec(), Made::File);
         self.result.files += 1;
         self.result.bytes += len;
+        Ok(())
+    }
+
+    /// Notes that only the beginning of a file is there, and keeps it under another name where that is wanted.
+    fn partial(
+        &mut self,
+        folder: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        entry: &Entry,
+        there: u64,
+    ) -> Result<(), Stop> {
+        const ENDING: &[u8] = b".partial";
+        // As long as a name may be.
+        let kept_name =
+            |name: &[u8]| [&name[..name.len().min(255 - ENDING.len())], ENDING].concat();
+        let mut kept_path = folder_of(path);
+        kept_path.extend(kept_name(name));
+        let kept = self.keep_partial && there > 0 && !self.made.contains_key(&kept_path);
+        if kept {
+            // A name of its own directly in the folder must be free, as any.
+            let parts: Vec<&[u8]> = kept_path.split(|&byte| byte == b'/').collect();
+            self.claim(&parts)?;
+            renameat(folder, name, folder, kept_name(name).as_slice())
+                .map_err(|errno| self.fail(path, errno))?;
+            self.made.insert(kept_path.clone(), Made::File);
+            self.result.files += 1;
+            self.result.bytes += there;
+        }
+        self.result.partial = Some(Partial {
+            path: self.at(&kept_path),
+            there,
+            size: (entry.size > 0).then_some(entry.size),
+            kept,
+        });
         Ok(())
     }
 
@@ -487,6 +546,14 @@ impl Unpacker {
             true => None,
             false => Some("which is not in the archive"),
         }
+    }
+}
+
+/// The folder of a path, with a `/` behind it; nothing where it lies in none.
+fn folder_of(path: &[u8]) -> Vec<u8> {
+    match folder(path) {
+        [] => Vec::new(),
+        folder => [folder, b"/"].concat(),
     }
 }
 
