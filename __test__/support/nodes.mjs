@@ -20,8 +20,12 @@ export const MAJORS = [20, 22, 24, 26];
 /** The oldest LTS release of each line; of 26, which is none yet, its first. */
 export const OLDEST = ['20.9.0', '22.11.0', '24.11.0', '26.0.0'];
 
+/** A line that is not maintained any more, and is read as far as it goes: its last patch. */
+const PAST = ['18.20.8'];
+
 let found;
 let foundOldest;
+let foundPast;
 
 /**
  * One entry for each of MAJORS: `path` is the binary, `label` names it in a test's title, and `skip` is false, or the
@@ -36,6 +40,12 @@ export function nodes() {
 export function oldestNodes() {
   foundOldest ??= findAll(OLDEST);
   return foundOldest;
+}
+
+/** The same for PAST. */
+export function pastNodes() {
+  foundPast ??= findAll(PAST);
+  return foundPast;
 }
 
 /** The same for one major version. */
@@ -112,5 +122,5 @@ function reasonOf(error) {
 
 // Run by itself it only installs them, so that no test file has to.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const node of [...await nodes(), ...await oldestNodes()]) console.log(node.skip || `${node.label}: ready`);
+  for (const node of [...await nodes(), ...await oldestNodes(), ...await pastNodes()]) console.log(node.skip || `${node.label}: ready`);
 }
