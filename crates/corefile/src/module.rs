@@ -296,7 +296,13 @@ fn from_auxiliary(about: &About, memory: &Memory, modules: &mut Vec<Module>) {
             .iter_mut()
             .find(|module| module.range.contains(&address));
         match known {
-            Some(module) => module.kind = ModuleKind::Executable,
+            Some(module) => {
+                module.kind = ModuleKind::Executable;
+                // Tools that put something into a program move its headers to where no core has them (postject, patchelf).
+                if module.image.is_none() {
+                    module.anchor = program(about);
+                }
+            }
             None => modules.extend(executable(about, memory, address)),
         }
     }
@@ -346,12 +352,17 @@ fn executable(about: &About, memory: &Memory, address: u64) -> Option<Module> {
     }
     let end = address.checked_add(1)?;
     let mut module = Module::new(ModuleKind::Executable, &path, address..end, None);
-    module.anchor = Some(Anchor::Program {
+    module.anchor = Some(program(about)?);
+    Some(module)
+}
+
+/// What the kernel told the program of itself.
+fn program(about: &About) -> Option<Anchor> {
+    Some(Anchor::Program {
         headers: about.auxiliary(AT_PHDR)?,
         count: about.auxiliary(AT_PHNUM),
         entry: about.auxiliary(AT_ENTRY),
-    });
-    Some(module)
+    })
 }
 
 /// The dynamic linker's own list (`struct r_debug`, `struct link_map` of `link.h`), found by DT_DEBUG of the program.

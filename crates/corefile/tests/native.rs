@@ -432,3 +432,61 @@ fn a_program_that_is_gone_in_a_core_by_gcore() {
         "{trusts:?}"
     );
 }
+
+/// As postject and patchelf do, which put something into a program: its program headers go to where there is room.
+#[test]
+fn a_program_whose_headers_were_moved() {
+    const ROOM: &str = r#"
+#include <stdlib.h>
+const char room[8192] __attribute__((aligned(4096))) = "room for program headers";
+int main(int argc, char **argv) { (void)argv; if (room[argc] == 'o') abort(); return 0; }
+"#;
+    for options in [&["-g", "-no-pie"][..], &["-g", "-pie", "-fPIE"]] {
+        let Some(bench) = Bench::new() else { return };
+        let program = bench.compile("program", ROOM, options);
+        let mut bytes = std::fs::read(&program).unwrap();
+        let long =
+            |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let old = long(&bytes, 32) as usize;
+        let count = usize::from(u16::from_le_bytes([bytes[56], bytes[57]]));
+        let text = b"room for program headers";
+        let room = bytes.windows(text.len()).position(|part| part == text);
+        let new = room.expect("the array is in the file") + 4096;
+        // Where the array is loaded, as far from its place in the file as the rest of its segment.
+        let distance = (0..count).find_map(|index| {
+            let at = old + 56 * index;
+            let (offset, address, size) = (
+                long(&bytes, at + 8),
+                long(&bytes, at + 16),
+                long(&bytes, at + 32),
+            );
+            (bytes[at] == 1 && (offset..offset + size).contains(&(new as u64)))
+                .then(|| address - offset)
+        });
+        let address = distance.expect("a segment has the array") + new as u64;
+        bytes[32..40].copy_from_slice(&(new as u64).to_le_bytes());
+        let mut table = bytes[old..old + 56 * count].to_vec();
+        let own = table.chunks_exact_mut(56).find(|header| header[0] == 6);
+        let own = own.expect("a header of the headers");
+        own[8..16].copy_from_slice(&(new as u64).to_le_bytes());
+        own[16..24].copy_from_slice(&address.to_le_bytes());
+        own[24..32].copy_from_slice(&address.to_le_bytes());
+        bytes[new..new + table.len()].copy_from_slice(&table);
+        bytes[old..old + table.len()].fill(0);
+        std::fs::write(&program, bytes).unwrap();
+
+        let Some(core) = bench.die("./program") else {
+            return;
+        };
+        let process = open(&core);
+        let executable = process.executable().expect("the program");
+        assert!(executable.file.is_some(), "{:?}", executable.mismatches);
+        let frames = support::frames(&process, &process.threads[0]);
+        assert!(
+            frames
+                .iter()
+                .any(|frame| frame.name.as_deref() == Some("main")),
+            "{frames:?}"
+        );
+    }
+}
