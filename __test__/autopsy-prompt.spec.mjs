@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
-  chmodSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, readdirSync, renameSync, statSync, writeSync,
+  chmodSync, closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, readdirSync, renameSync, statSync, writeFileSync, writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -170,6 +170,29 @@ test('-e and pipes: all lines are run, and the exit code tells of the first that
     assert.match(stillcore('autopsy', ...args, '-e', 'nodeinfo'), new RegExp(version), args.join(' '));
   }
   assert.match(stillcore(newest.path, '-c', core, '-e', 'nodeinfo'), new RegExp(version));
+});
+
+test('a word that is mistyped is told what is near it', { skip: skipNewest }, () => {
+  const { core } = busy(newest);
+  for (const [line, said] of [
+    ['jsprnt 0x1', /there is no command "jsprnt"; there are? .*jsprint/],
+    ['findjsinstances WorkrOnly', /there are no objects of the class WorkrOnly; there is WorkerOnly/],
+    ['findjsobjects -c WorkrOnly', /there are no objects of the class WorkrOnly; there is WorkerOnly/],
+    ['findjsobjects -p noSuchProperty', /no object has a property noSuchProperty/],
+    ['findjsobjects -c Timeout -p noSuchProperty -l', /no object of the class Timeout has a property noSuchProperty/],
+  ]) assert.match(run(['autopsy', core, '-e', line]).stderr, said, line);
+});
+
+test('a core that is cut off so early that no V8 is in it says that it is', { skip: skipNewest }, () => {
+  const cut = join(folder(), 'cut');
+  const from = openSync(busy(newest).core);
+  const start = Buffer.alloc(1 << 16);
+  readSync(from, start, 0, start.length, 0);
+  closeSync(from);
+  writeFileSync(cut, start);
+  const done = run(['jsstack', cut]);
+  assert.equal(done.status, 3);
+  assert.match(done.stderr, /the core is cut off/);
 });
 
 test('NODE is believed by its build-id alone', { skip: skipNewest || (all.filter((node) => !node.skip).length < 2 && 'there is one Node here only') }, () => {

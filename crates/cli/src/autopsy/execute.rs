@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::line::{self, Line, Step};
 use super::table::{self, Spec};
-use super::{Answer, Autopsy, help, hex, settings, tongues};
+use super::{Answer, Autopsy, help, hex, near, settings, tongues};
 use crate::error::Usage;
 use crate::escape::visible_json;
 
@@ -158,13 +158,11 @@ fn unknown(step: &Step) -> Usage {
     if let Some(instead) = tongues::instead(name) {
         return Usage(format!("{name} is not here. {instead}"));
     }
-    let near: Vec<&str> = table::all()
-        .map(|spec| spec.name)
-        .filter(|known| !name.is_empty() && (known.contains(name) || name.contains(known)))
-        .collect();
-    Usage(if near.is_empty() {
+    let known = table::all().map(|spec| spec.name.to_owned());
+    let hint = near::hint(name, known);
+    Usage(if hint.is_empty() {
         format!("there is no command {name:?}; help lists them")
     } else {
-        format!("there is no command {name:?}; there is {}", near.join(", "))
+        format!("there is no command {name:?}{hint}")
     })
 }

@@ -8,6 +8,7 @@ mod complete;
 mod execute;
 mod help;
 pub mod line;
+mod near;
 mod pager;
 mod paint;
 mod prompt;
@@ -31,6 +32,7 @@ use stillcore_v8::{CoreTarget, HeapGraph, Options, Stop, Tagged, V8, V8Error};
 use crate::args::CoreArgs;
 use crate::error::Usage;
 use crate::escape::lossy;
+use crate::output;
 use crate::session::{Problems, Session, hex as build_id};
 
 pub use run::Autopsy as AutopsyArgs;
@@ -104,6 +106,12 @@ impl Autopsy {
         };
         let v8 = V8::open(target.clone(), &options)
             .map_err(|error| without_binary(error, target.process()))
+            // That the core is cut off, or files are missing, may well be why.
+            .inspect_err(|_| {
+                for warning in &problems.warnings {
+                    output::warn(warning);
+                }
+            })
             .with_context(|| name.clone())?;
         for warning in &v8.warnings {
             problems.note(warning.clone());
@@ -263,7 +271,13 @@ fn without_binary(error: V8Error, process: &Process) -> anyhow::Error {
     let others: Vec<String> = executable
         .mismatches
         .iter()
-        .map(|other| format!("{} is another build; ", other.path.display()))
+        .map(|other| {
+            let path = other.path.display();
+            match other.unchecked {
+                true => format!("{path} may be it, but nothing tells (--force believes it); "),
+                false => format!("{path} is another build; "),
+            }
+        })
         .collect();
     anyhow::anyhow!(
         "the node binary of this core is wanted, since its symbols say what is where, and it was not found: {}the core \

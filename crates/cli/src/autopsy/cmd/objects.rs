@@ -9,7 +9,7 @@ use stillcore_v8::{Group, HeapGraph, RootKind};
 use super::references::references_to;
 use super::{flag, get, given, is_verbose, long_flag, number, optional_addr, text, verbose};
 use crate::autopsy::table::Spec;
-use crate::autopsy::{Answer, Autopsy, hex};
+use crate::autopsy::{Answer, Autopsy, hex, near};
 use crate::error::Usage;
 
 pub const TABLE: &[Spec] = &[
@@ -144,6 +144,26 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
         })
         .filter(|group| constructor.is_none_or(|name| group.constructor == name))
         .collect();
+    if groups.is_empty()
+        && let Some(name) = constructor
+    {
+        let classes = graph.classes(reachable);
+        answer.notes.push(match prop {
+            Some(prop) if classes.contains_key(name) => {
+                format!("no object of the class {name} has a property {prop}")
+            }
+            _ => format!(
+                "there are no objects of the class {name}{}",
+                near::hint(name, classes.into_keys())
+            ),
+        });
+    } else if groups.is_empty()
+        && let Some(prop) = prop
+    {
+        answer
+            .notes
+            .push(format!("no object has a property {prop}"));
+    }
     if matches.get_flag("list") {
         for group in &groups {
             if autopsy.stopped() {
@@ -241,17 +261,7 @@ fn findjsinstances(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<An
     let instances = graph.instances(name, reachable);
     let mut answer = Answer::default();
     if instances.is_empty() {
-        let near: Vec<String> = graph
-            .classes(reachable)
-            .into_keys()
-            .filter(|class| class.to_lowercase().contains(&name.to_lowercase()))
-            .take(8)
-            .collect();
-        let hint = if near.is_empty() {
-            String::new()
-        } else {
-            format!("; there are {}", near.join(", "))
-        };
+        let hint = near::hint(name, graph.classes(reachable).into_keys());
         anyhow::bail!("there are no objects of the class {name}{hint}");
     }
     let offset = matches.get_one::<usize>("offset").copied().unwrap_or(0);
