@@ -229,9 +229,11 @@ impl V8 {
     /// Name, place and whose it is.
     pub(crate) fn finish(&self, frame: &mut Frame, shared: &Shared, position: Option<u32>) {
         frame.name = self.frame_title(frame, shared);
-        // Every builtin of the language has a name; what has none is Node's own, such as what runs the microtasks.
+        // A builtin of the language has a number; what has none, and no name, is Node's own, such as what runs the
+        // microtasks.
         if frame.kind == FrameKind::Builtin
             && shared.script.is_none()
+            && shared.builtin.is_none()
             && frame.name == "<anonymous>"
         {
             frame.kind = FrameKind::Internal;

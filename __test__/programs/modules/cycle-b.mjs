@@ -1,0 +1,3 @@
+import { hoisted } from './cycle-a.mjs';
+
+export const fromB = hoisted();
