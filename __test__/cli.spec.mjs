@@ -54,6 +54,7 @@ const source = `
   const make = {
     kernel: () => stillcore.capture({ directory, what: 'core', method: 'kernel' }),
     direct: () => stillcore.capture({ directory, what: 'core', method: 'direct' }),
+    least: () => stillcore.capture({ directory, what: 'core', method: 'direct', maxSize: 1 }),
     gzip: () => stillcore.capture({ directory, method: 'direct' }),
     zstd: () => stillcore.capture({ directory, method: 'direct', compression: 'zstd' }),
     none: () => stillcore.capture({ directory, method: 'direct', compression: 'none' }),
@@ -141,6 +142,20 @@ for (const node of await nodes()) {
 }
 
 const first = (await nodes()).find(({ skip }) => !skip);
+
+test('what maxSize left out of mapped files is missing, and not as it was before the process ran', { skip: missing }, async () => {
+  const [{ path: whole }, { path, message }] = await Promise.all([take(first, 'direct'), take(first, 'least')]);
+  assert.equal(message, undefined);
+  const info = await json(['info', path]);
+  assert.equal(info.modules.found, info.modules.count, 'their headers are there, by which files are believed');
+  const written = async (core) => (await json(['memory', core])).mappings.filter(({ offset, permissions }) => offset !== null && permissions === 'rw-');
+  const sum = (mappings, kind) => mappings.reduce((all, mapping) => all + mapping[kind], 0);
+  const [there, gone] = [await written(whole), await written(path)];
+  assert.ok(sum(there, 'core') > 0 && sum(there, 'missing') === 0, JSON.stringify(there));
+  assert.ok(sum(gone, 'core') === 0 && sum(gone, 'missing') > 0, JSON.stringify(gone));
+  assert.ok(sum(gone, 'file') <= sum(there, 'file') + sum(there, 'zero'), 'only what was never written is taken from files');
+  assert.ok(info.missing.some(({ what }) => / of writable memory of mapped files$/.test(what)), JSON.stringify(info.missing));
+});
 
 test('what gdb says of a core of Node', { skip: missing }, async (t) => {
   if (spawnSync('gdb', ['--version']).error) return t.skip('there is no gdb here');

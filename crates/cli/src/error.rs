@@ -48,6 +48,20 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// An error and what caused it, in a line. Some errors have their cause in their own words already.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+    }
+    words
+}
+
 /// Adds the name of a file to an error, as text that a terminal may get.
 pub trait InFile<T> {
     fn in_file(self, path: &Path) -> anyhow::Result<T>;
@@ -56,5 +70,22 @@ pub trait InFile<T> {
 impl<T, E: std::error::Error + Send + Sync + 'static> InFile<T> for Result<T, E> {
     fn in_file(self, path: &Path) -> anyhow::Result<T> {
         self.map_err(|error| anyhow::Error::new(error).context(path.display().to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let full = || std::io::Error::other("full");
+        let error = anyhow::Error::new(full()).context("/tmp/x");
+        assert_eq!(in_words(&error), "/tmp/x: full");
+        let error = anyhow::Error::new(full()).context("it could not be written to /tmp/x: full");
+        assert_eq!(
+            in_words(&error.context("a.gz")),
+            "a.gz: it could not be written to /tmp/x: full"
+        );
     }
 }

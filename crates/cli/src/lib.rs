@@ -28,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use clap::Parser;
 
 use crate::args::Cli;
-use crate::error::{DONE, UNREADABLE, USAGE, Usage, exit_code};
+use crate::error::{DONE, UNREADABLE, USAGE, Usage, exit_code, in_words};
 
 /// Runs the program with these arguments, the first of which is its name. Gives the exit code.
 pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
@@ -57,7 +57,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(Err(error)) => {
             let code = exit_code(&error);
             if code != DONE {
-                output::complain(&format!("{error:#}"));
+                output::complain(&in_words(&error));
             }
             if error.is::<Usage>() {
                 output::complain("try --help");

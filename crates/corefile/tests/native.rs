@@ -233,7 +233,8 @@ fn modules_are_those_of_gdb() {
 /// A core of a program that waits, by gcore, and the process's id; `None`, with the reason printed, where that cannot be
 /// had.
 fn by_gcore(bench: &Bench, program: &Path) -> Option<(PathBuf, i32)> {
-    if !has("gcore") {
+    // It comes with gdb, and knows no --version.
+    if !has("gdb") {
         skipped("there is no gcore");
         return None;
     }
