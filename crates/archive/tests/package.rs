@@ -114,6 +114,33 @@ fn a_program_that_is_gone_is_rebuilt() {
 }
 
 #[test]
+fn a_program_that_was_replaced_while_it_ran_is_rebuilt() {
+    if !can(&["gcc", "gcore"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("{BODY}{PROGRAM}");
+    let flags = ["-rdynamic", "-Wl,--build-id"];
+    let program = gcc(folder.path(), &source, "app", &flags);
+    // As a package manager does it.
+    let core = gcore_core(folder.path(), &program, || {
+        let new = gcc(folder.path(), &format!("{source}int other;"), "new", &flags);
+        fs::rename(new, &program).unwrap();
+    });
+    let Some(core) = core else {
+        return;
+    };
+    let packaged = check(&core, &Sysroot::host(), false);
+    let path = program.to_str().unwrap();
+    let mut files = packaged.manifest.files.iter();
+    let entry = files.find(|file| file.path == path).unwrap();
+    assert!(entry.rebuilt && entry.included, "{entry:?}");
+    let reason = entry.reason.as_deref().unwrap();
+    assert!(reason.starts_with("another build lies at "), "{reason}");
+    assert!(reason.contains(", and rebuilt from the core: "), "{reason}");
+}
+
+#[test]
 fn another_build_is_left_out() {
     if !can(&["gcc"]) {
         return;

@@ -258,27 +258,30 @@ fn add_missing(
         tree.list(entry);
         return Ok(None);
     }
-    if let Some(other) = module.mismatches.first() {
-        entry.reason = Some(format!(
+    let replaced = module.mismatches.first().map(|other| {
+        format!(
             "another build lies at {}: {}",
             path_text(&other.path),
             difference(other.expected.as_deref(), other.found.as_deref())
-        ));
-        tree.list(entry);
-        return Ok(None);
-    }
-    let rebuilt = match module.path.is_empty() {
-        true => None,
-        false => rebuild::rebuild(module, &process.memory),
+        )
+    });
+    // One that was replaced while the process ran is gone from the disk as one that was removed is.
+    let gone = (module.deleted || replaced.is_none()) && !module.path.is_empty();
+    let rebuilt = match gone {
+        true => rebuild::rebuild(module, &process.memory),
+        false => None,
     };
     let Some(rebuilt) = rebuilt else {
-        entry.reason = Some("not found, and not in the core".to_owned());
-        tree.note(format!("{name}: not found, and not in the core"));
+        entry.reason = Some(replaced.unwrap_or_else(|| {
+            tree.note(format!("{name}: not found, and not in the core"));
+            "not found, and not in the core".to_owned()
+        }));
         tree.list(entry);
         return Ok(None);
     };
     let why = format!(
-        "gone from the disk, and rebuilt from the core: {} of {} loaded bytes; data are as they were in memory",
+        "{}, and rebuilt from the core: {} of {} loaded bytes; data are as they were in memory",
+        replaced.as_deref().unwrap_or("gone from the disk"),
         rebuilt.had.min(rebuilt.wanted),
         rebuilt.wanted
     );
