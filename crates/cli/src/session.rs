@@ -1,6 +1,6 @@
 //! A core that was opened for a command: the process in it, what it came in, and what is wrong with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
@@ -14,6 +14,7 @@ use stillcore_corefile::{
 
 use crate::args::{CoreArgs, LimitArgs, is_stdin, shown};
 use crate::debuginfod::Debuginfod;
+use crate::error::InFile;
 use crate::escape::lossy;
 use crate::progress::Bar;
 use crate::size::size;
@@ -113,7 +114,7 @@ impl Session {
             problems.bad(format!("{name}: {what}"));
         }
         check_core(&process, &mut problems);
-        check_files(&process, &mut problems);
+        check_files(&process, args.files.exe.as_deref(), &mut problems);
         Ok(Session {
             process,
             name,
@@ -131,12 +132,22 @@ impl Session {
 /// Where the files of a core are looked for.
 ///
 /// # Errors
-/// Servers were asked for, and none is known.
+/// Servers were asked for, and none is known; a file or folder that was named is not there.
 pub fn sysroot(args: &CoreArgs) -> anyhow::Result<Sysroot> {
     let urls = args.files.debuginfod_urls()?;
     let mut servers: Vec<Arc<dyn FileProvider>> = Vec::new();
     if !urls.is_empty() {
         servers.push(Arc::new(Debuginfod::new(&urls)));
+    }
+    // What was named and is not there would only look like files that are not found.
+    let named = &args.files;
+    if let Some(exe) = &named.exe {
+        let is_file = exe.metadata().in_file(exe)?.is_file();
+        anyhow::ensure!(is_file, "{}: this is no plain file", exe.display());
+    }
+    for folder in named.sysroot.iter().chain(&named.debug_dir) {
+        let is_folder = folder.metadata().in_file(folder)?.is_dir();
+        anyhow::ensure!(is_folder, "{}: this is no folder", folder.display());
     }
     Ok(Sysroot {
         servers,
@@ -297,32 +308,49 @@ fn check_core(process: &Process, problems: &mut Problems) {
     }
 }
 
-fn check_files(process: &Process, problems: &mut Problems) {
+/// Says which files are not those that were mapped. `exe` is the one that was named as the executable: that is told of even
+/// where the right one lay in its place.
+fn check_files(process: &Process, exe: Option<&Path>, problems: &mut Problems) {
     let mut unchecked = Vec::new();
     for module in &process.modules {
         let believed = module.file.as_ref();
         for mismatch in &module.mismatches {
+            let path = mismatch.path.display();
+            if believed.is_some_and(|found| found.path == mismatch.path) {
+                problems.note(if mismatch.unchecked {
+                    format!("nothing in the core tells whether {path} is what was mapped; it is believed for --force")
+                } else {
+                    format!(
+                        "{path} is not the file that was mapped ({}), and is believed for --force",
+                        ids(mismatch)
+                    )
+                });
+                continue;
+            }
+            if let Some(found) = believed
+                && exe == Some(&mismatch.path)
+            {
+                problems.bad(format!(
+                    "--exe {path} is not the executable that was mapped ({}), and is left out: {} is taken. --force believes it.",
+                    ids(mismatch),
+                    found.path.display()
+                ));
+                continue;
+            }
             // One that was found elsewhere does not matter, whatever lies here.
-            if believed.is_some_and(|found| found.check != Check::Forced) {
+            if believed.is_some() {
                 tracing::info!(path = ?mismatch.path, "another file than the one that was mapped");
                 continue;
             }
-            if mismatch.unchecked && believed.is_none() {
+            if mismatch.unchecked {
                 unchecked.push(mismatch.path.display().to_string());
                 continue;
             }
-            let ids = ids(mismatch);
-            let path = mismatch.path.display();
-            if believed.is_some() {
-                problems.note(format!(
-                    "{path} is not the file that was mapped ({ids}), and is believed for --force"
-                ));
-            } else {
-                problems.bad(format!(
-                    "{path} is not the file that was mapped, and is left out: {ids}. Name a folder with the right one \
-                     (--sysroot), or believe it nevertheless (--force)."
-                ));
-            }
+            problems.bad(format!(
+                "{path} is not the file that was mapped, and is left out: {}. Name a folder with the right one (--sysroot), \
+                 or believe it nevertheless (--force).",
+                ids(mismatch)
+            ));
         }
     }
     tell_unchecked(&unchecked, problems);

@@ -120,3 +120,42 @@ fn another_file_at_the_same_path_is_left_out_and_named() {
         (Some("not found"), 0)
     );
 }
+
+#[test]
+fn what_is_named_and_is_not_there_or_another_is_said() {
+    let program = or_skip!(program("crash".as_ref()));
+    let core = or_skip!(program.die("segv"));
+    let said = |more: &[&str]| {
+        let mut arguments = vec!["modules", core.to_str().unwrap()];
+        arguments.extend(more);
+        let output = run(arguments);
+        (output.status.code(), text(&output.stderr))
+    };
+    // The right one lies in its place and is taken; that another was asked for is not passed over.
+    let other = std::env::current_exe().unwrap();
+    let other = other.to_str().unwrap();
+    let (code, words) = said(&["--exe", other]);
+    assert_eq!(code, Some(1), "{words}");
+    assert!(
+        words.contains(&format!("--exe {other} is not the executable")),
+        "{words}"
+    );
+    let (value, _) = json("modules", &core, &["--exe", other]);
+    assert_eq!(value["modules"][0]["file"], program.path.to_str().unwrap());
+    let (code, words) = said(&["--exe", other, "--force"]);
+    assert_eq!(code, Some(0), "{words}");
+    assert!(words.contains("is believed for --force"), "{words}");
+
+    let nothing = program.folder.path().join("nothing");
+    let nothing = nothing.to_str().unwrap();
+    for option in ["--exe", "--sysroot", "--debug-dir"] {
+        let (code, words) = said(&[option, nothing]);
+        assert_eq!((code, words.contains(nothing)), (Some(3), true), "{words}");
+        assert_eq!(words.matches("No such file").count(), 1, "{words}");
+    }
+    assert_eq!(
+        said(&["--sysroot", program.path.to_str().unwrap()]).0,
+        Some(3)
+    );
+    assert_eq!(said(&["--exe", "/"]).0, Some(3));
+}

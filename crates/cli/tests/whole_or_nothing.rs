@@ -237,3 +237,43 @@ fn a_full_disk() {
     );
     assert_eq!(text(&output.stdout), "", "{said}");
 }
+
+#[test]
+fn where_it_cannot_be_written_is_said_once_and_with_its_name() {
+    let (folder, core) = or_skip!(large_core());
+    let pack = |output: &str| {
+        let output = stillcore()
+            .current_dir(folder.path())
+            .arg("archive")
+            .arg(&core)
+            .args(["-o", output])
+            .output()
+            .unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, words) = pack("-");
+    assert_eq!(code, Some(2), "{words}");
+    assert!(!folder.path().join("-").exists());
+    let long = "x".repeat(300);
+    let (code, words) = pack(&long);
+    assert_eq!(code, Some(3), "{words}");
+    assert_eq!(words.matches("File name too long").count(), 1, "{words}");
+    // A limit on the size of files, in place of a full disk.
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 8; exec \"$0\" archive \"$1\" -o small.tar.gz",
+        ])
+        .arg(env!("CARGO_BIN_EXE_stillcore"))
+        .arg(&core)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let words = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{words}");
+    assert!(
+        words.contains("small.tar.gz: ") && words.contains("File too large"),
+        "{words}"
+    );
+    assert!(!folder.path().join("small.tar.gz").exists());
+}

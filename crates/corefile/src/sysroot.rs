@@ -133,7 +133,12 @@ impl Sysroot {
                 return None;
             }
             tried.push(path.clone());
-            match self.check(wanted, &path, &source, named) {
+            let checked = self.check(wanted, &path, &source, named);
+            // One that is believed all the same is told of too.
+            if let Ok((_, other)) = &checked {
+                mismatches.extend(other.clone());
+            }
+            match checked.map(|(found, _)| found) {
                 Ok(found) if named || is_whole(&*found.source) => Some(found),
                 Ok(found) => {
                     cut.get_or_insert(found);
@@ -200,14 +205,15 @@ impl Sysroot {
         None
     }
 
-    /// Whether a file is the one that is wanted. A file that is no ELF file at all is no mismatch, only not found.
+    /// Whether a file is the one that is wanted; with the mismatch, where it is believed nevertheless. A file that is no ELF file
+    /// at all is no mismatch, only not found.
     fn check(
         &self,
         wanted: &Wanted<'_>,
         path: &Path,
         source: &Arc<dyn Source>,
         named: bool,
-    ) -> Result<Found, Option<Mismatch>> {
+    ) -> Result<(Found, Option<Mismatch>), Option<Mismatch>> {
         let headers = file_headers(&**source).map_err(|_| None)?;
         // A damaged note area is as good as none.
         let id = build_id(&**source).unwrap_or(None);
@@ -229,23 +235,26 @@ impl Sysroot {
             (None, _) if wanted.headers.is_none() && named => Some(Check::Forced),
             _ => None,
         };
-        let check = check.or(self.force.then_some(Check::Forced));
-        match check {
-            Some(check) => Ok(Found {
-                path: path.to_owned(),
-                source: source.clone(),
-                build_id: id,
-                check,
-            }),
-            None => Err(Some(Mismatch {
-                path: path.to_owned(),
-                expected: wanted.build_id.map(<[u8]>::to_vec),
-                found: id,
-                unchecked: wanted.build_id.is_none()
-                    && wanted.headers.is_none()
-                    && wanted.anchor.is_none(),
-            })),
-        }
+        let mismatch = || Mismatch {
+            path: path.to_owned(),
+            expected: wanted.build_id.map(<[u8]>::to_vec),
+            found: id.clone(),
+            unchecked: wanted.build_id.is_none()
+                && wanted.headers.is_none()
+                && wanted.anchor.is_none(),
+        };
+        let (check, other) = match check {
+            Some(check) => (check, None),
+            None if self.force => (Check::Forced, Some(mismatch())),
+            None => return Err(Some(mismatch())),
+        };
+        let found = Found {
+            path: path.to_owned(),
+            source: source.clone(),
+            build_id: id.clone(),
+            check,
+        };
+        Ok((found, other))
     }
 }
 

@@ -9,8 +9,8 @@ use chrono::{DateTime, Local, SecondsFormat};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use stillcore_archive::{
-    Compression, FileEntry, ManifestHead, PackOptions, PackageError, PackageJob, Tool, package,
-    package_kernel,
+    Compression, FileEntry, ManifestHead, PackError, PackOptions, PackageError, PackageJob, Tool,
+    package, package_kernel,
 };
 use stillcore_corefile::{Arch, KernelDump};
 
@@ -108,6 +108,12 @@ pub struct Entry {
 impl Archive {
     pub fn run(&self) -> anyhow::Result<Outcome> {
         let compression = self.compression()?;
+        if self.output.as_deref().is_some_and(is_stdin) {
+            return Err(Usage(
+                "-o -: an archive becomes a file, which is there when it is whole; name it, or -o ./- if that is its name".to_owned(),
+            )
+            .into());
+        }
         let opened = open_core(&self.core)?;
         let path = (!is_stdin(&self.core.core)).then_some(self.core.core.as_path());
         let stem = stem(path, !opened.layers.is_empty());
@@ -156,6 +162,13 @@ impl Archive {
         drop(bar);
         let packaged = packaged.map_err(|error| match error {
             error @ PackageError::NoKernel { .. } => {
+                anyhow::Error::new(error).context(crate::args::shown(&self.core.core))
+            }
+            // The archive, and the name that it has meanwhile, if any, are gone.
+            error @ PackageError::Pack(PackError::Output(_)) => {
+                anyhow::Error::new(error).context(output.display().to_string())
+            }
+            error @ PackageError::Pack(PackError::Core(_)) => {
                 anyhow::Error::new(error).context(crate::args::shown(&self.core.core))
             }
             error => anyhow::Error::new(error),
