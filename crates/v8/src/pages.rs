@@ -5,8 +5,11 @@
 //! of cores of the official binaries.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 use crate::memory::Memory;
+use crate::parallel::parallel_in;
 
 /// Log2 of the page size.
 pub const UNIT_SHIFT: u32 = 18;
@@ -134,24 +137,31 @@ pub(crate) fn renumber_node_18(pages: &mut [Page]) {
     }
 }
 
-/// Finds all pages.
+/// Finds all pages. Each header is a read of its own, a quarter of a megabyte from the last: a disk that has to be asked for
+/// them answers many at once in the time of one.
 pub fn find(memory: &Memory, column: usize) -> Vec<Page> {
-    let mut pages = Vec::new();
-    let mut last = u64::MAX;
+    /// Threads that wait for the disk, and bytes of the process that each looks through at a time.
+    const THREADS: usize = 16;
+    const PART: u64 = 128 * UNIT;
+    let mut parts: Vec<Range<u64>> = Vec::new();
     for region in memory.target().regions() {
         // A unit may begin in one region and go on in the next.
-        let mut at = region.range.start.next_multiple_of(UNIT);
-        while at < region.range.end {
-            if at != last
-                && let Some(page) = page_at(memory, at, column)
-            {
-                pages.push(page);
-                last = at;
-            }
-            at += UNIT;
+        let mut next = region.range.start.checked_next_multiple_of(UNIT);
+        while let Some(at) = next.filter(|at| *at < region.range.end) {
+            let end = region.range.end.min(at.saturating_add(PART));
+            parts.push(at..end);
+            next = end.checked_next_multiple_of(UNIT);
         }
     }
+    let never = AtomicBool::new(false);
+    let found = parallel_in(THREADS, parts.len(), &never, Vec::new, |pages, part| {
+        let units = parts[part].clone().step_by(UNIT as usize);
+        pages.extend(units.filter_map(|at| page_at(memory, at, column)));
+    });
+    let mut pages: Vec<Page> = found.into_iter().flatten().collect();
     pages.sort_by_key(|page| page.base);
+    // Segments of a hostile core may lie over each other.
+    pages.dedup_by_key(|page| page.base);
     pages
 }
 

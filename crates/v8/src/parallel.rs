@@ -17,10 +17,21 @@ pub(crate) fn parallel<S: Send>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize) + Sync,
 ) -> Vec<S> {
+    parallel_in(workers(), count, stop, state, work)
+}
+
+/// The same in so many threads: more than there are processors where the work is to wait for a disk.
+pub(crate) fn parallel_in<S: Send>(
+    threads: usize,
+    count: usize,
+    stop: &AtomicBool,
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize) + Sync,
+) -> Vec<S> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..workers().min(count.max(1)) {
+        for _ in 0..threads.min(count.max(1)) {
             scope.spawn(|| {
                 let mut own = state();
                 while !stop.load(Ordering::Relaxed) {
