@@ -161,8 +161,10 @@ fn unpack(bytes: &[u8]) -> Result<Vec<u8>, CoreError> {
         return Err(CoreError::Damaged("a section is too long"));
     }
     let packed = bytes.get(HEADER..).ok_or_else(damaged)?;
-    // What it unpacks to is not believed before it is there: nothing is allocated in advance.
-    let mut unpacked = Vec::new();
+    // What it unpacks to is not believed before it is there: what is allocated in advance is a few times the packed.
+    const USUAL: usize = 4;
+    let usual = packed.len().saturating_mul(USUAL) as u64;
+    let mut unpacked = Vec::with_capacity(size.min(usual) as usize);
     let read = match kind {
         ELFCOMPRESS_ZLIB => flate2::read::ZlibDecoder::new(packed)
             .take(size)

@@ -38,6 +38,7 @@ mod elf;
 mod elf_file;
 mod error;
 #[cfg(feature = "process")]
+mod gnu_hash;
 mod image;
 #[cfg(feature = "process")]
 mod lines;

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use addr2line::{Context, LookupContinuation, LookupResult, SplitDwarfLoad};
-use gimli::{self, Dwarf, DwarfPackage, EndianArcSlice, LittleEndian, SectionId, UnitRef};
+use gimli::{
+    self, DebugInfo, Dwarf, DwarfPackage, EndianArcSlice, LittleEndian, SectionId, UnitRef,
+};
 
 use crate::elf_file::ElfFile;
 use crate::sysroot::{Found, Sysroot};
@@ -183,10 +185,27 @@ impl Split {
     }
 }
 
-/// The sections of a file, by the names that they have in a file of this kind.
+/// The sections of a file, by the names that they have in a file of this kind. The one with all entries is the longest, and
+/// is unpacked beside the others. Where variables lie, and macros, nobody asks.
 fn dwarf(file: &ElfFile, name: impl Fn(SectionId) -> Option<&'static str>) -> Dwarf<Reader> {
-    let Ok(dwarf) = Dwarf::load(|id| Ok::<_, Infallible>(section(file, name(id))));
-    dwarf
+    let entries = name(SectionId::DebugInfo);
+    std::thread::scope(|scope| {
+        let entries = scope.spawn(|| section(file, entries));
+        let Ok(mut dwarf) = Dwarf::load(|id| {
+            Ok::<_, Infallible>(match id {
+                SectionId::DebugInfo
+                | SectionId::DebugLoc
+                | SectionId::DebugLocLists
+                | SectionId::DebugMacinfo
+                | SectionId::DebugMacro => reader(Vec::new()),
+                _ => section(file, name(id)),
+            })
+        });
+        if let Ok(entries) = entries.join() {
+            dwarf.debug_info = DebugInfo::from(entries);
+        }
+        dwarf
+    })
 }
 
 /// A section, or nothing where there is none.

@@ -166,6 +166,12 @@ impl Module {
             .or_else(|| self.dynamic()?.at(address))
     }
 
+    /// Reads its symbols and debug information, if nobody has yet.
+    pub(crate) fn prepare(&self) {
+        self.symbol_at(self.range.start);
+        self.function(self.range.start);
+    }
+
     /// The symbol with this name, as it stands in the file: mangled.
     pub fn symbol(&self, name: &str) -> Option<Symbol> {
         self.dynamic()

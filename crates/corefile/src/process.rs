@@ -1,7 +1,7 @@
 //! A dumped process: memory, modules and threads of a core, with the files that belong to it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 
 use crate::about::{About, Signal};
 use crate::module::{Module, ModuleKind, modules};
@@ -128,6 +128,27 @@ impl Process {
         self.modules
             .iter()
             .find(|module| module.kind == ModuleKind::Executable)
+    }
+
+    /// Reads symbols and debug information of these modules beside each other, so that who asks for them afterwards need not
+    /// wait for one after the other.
+    pub fn prepare(&self, modules: impl IntoIterator<Item = usize>) {
+        let modules: BTreeSet<usize> = modules.into_iter().collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.min(modules.len());
+        let modules = Mutex::new(modules.into_iter());
+        let next = || modules.lock().ok()?.next();
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(index) = next() {
+                        if let Some(module) = self.modules.get(index) {
+                            module.prepare();
+                        }
+                    }
+                });
+            }
+        });
     }
 
     /// The symbol of the code at an address, and the module it is in.

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use goblin::elf::section_header::{SHT_DYNSYM, SHT_SYMTAB};
 
 use crate::elf_file::{ElfFile, text};
+use crate::gnu_hash::GnuHash;
 use crate::source::{Source, read_vec};
 use crate::words::{word16, word32, word64};
 
@@ -18,6 +20,9 @@ const MAX_SYMBOLS: usize = 64 << 20;
 
 /// Longest name; those of C++ templates have thousands of characters.
 const MAX_NAME: usize = 1 << 20;
+
+/// How many names are looked for in a table before an index over all of them pays.
+const SEARCHES: u32 = 8;
 
 /// Most symbols that are looked at for one address.
 const MAX_STEPS: usize = 4096;
@@ -81,8 +86,12 @@ pub(crate) struct SymbolTable {
     entries: Vec<u8>,
     names: Names,
     bias: u64,
+    /// The dynamic linker's own index over the names, where the file has one.
+    index: Option<GnuHash>,
     /// Those that may be code, by address.
     code: OnceLock<Vec<u32>>,
+    /// How often a name was looked for without an index.
+    searches: AtomicU32,
     /// Those with a name, by its hash.
     hashes: OnceLock<Vec<(u32, u32)>>,
 }
@@ -144,7 +153,9 @@ impl SymbolTable {
             range: names.sh_offset..names.sh_offset.checked_add(names.sh_size)?,
             all: OnceLock::new(),
         };
-        SymbolTable::new(file.data(header).ok()?, names, bias)
+        let mut table = SymbolTable::new(file.data(header).ok()?, names, bias)?;
+        table.index = dynamic.then(|| GnuHash::of(file)).flatten();
+        Some(table)
     }
 
     /// A table that was read already, with its names.
@@ -163,7 +174,9 @@ impl SymbolTable {
             entries,
             names,
             bias,
+            index: None,
             code: OnceLock::new(),
+            searches: AtomicU32::new(0),
             hashes: OnceLock::new(),
         })
     }
@@ -268,20 +281,53 @@ impl SymbolTable {
 
     /// The symbol with this name: a global one where there are several.
     pub(crate) fn named(&self, name: &[u8]) -> Option<Symbol> {
+        if let Some(index) = &self.index {
+            return self.first_global(index.with_hash_of(name), name);
+        }
+        if self.searches.fetch_add(1, Ordering::Relaxed) < SEARCHES {
+            return self.first_global(self.search(name), name);
+        }
         let hashes = self.hashes.get_or_init(|| self.by_name());
         let wanted = hash(name);
         let from = hashes.partition_point(|(hash, _)| *hash < wanted);
+        let same = hashes[from..]
+            .iter()
+            .take_while(|(known, _)| *known == wanted);
+        self.first_global(same.map(|(_, index)| *index), name)
+    }
+
+    /// The numbers of the symbols with this name, by a look at all of them. It may be the end of another's name: linkers store
+    /// such once.
+    fn search(&self, name: &[u8]) -> impl Iterator<Item = u32> {
+        let all = self.names.all();
+        let ends = |at: &usize| all.get(at + name.len()) == Some(&0);
+        let places: Vec<u32> = memchr::memmem::find_iter(all, name)
+            .filter(ends)
+            .take(MAX_STEPS)
+            .filter_map(|at| u32::try_from(at).ok())
+            .collect();
+        (0..self.count()).filter(move |index| {
+            self.entries
+                .get(*index as usize * ENTRY..)
+                .and_then(|entry| word32(entry, 0))
+                .is_some_and(|name| places.binary_search(&name).is_ok())
+        })
+    }
+
+    /// Of these, the symbol with this name.
+    fn first_global(&self, among: impl Iterator<Item = u32>, name: &[u8]) -> Option<Symbol> {
         let mut best: Option<Entry> = None;
-        for (known, index) in hashes[from..].iter().take(MAX_STEPS) {
-            if *known != wanted {
-                break;
-            }
-            let Some(entry) = self.entry(*index) else {
+        for index in among.take(MAX_STEPS) {
+            let Some(entry) = self.entry(index) else {
                 continue;
             };
             // STB_GLOBAL (1), STB_WEAK (2), STB_LOCAL (0): the first wins.
             let rank = |entry: Entry| entry.binding == 1;
-            if *self.name(entry) == *name && best.is_none_or(|best| rank(entry) && !rank(best)) {
+            // STT_SECTION, STT_FILE
+            if matches!(entry.kind, 3 | 4) || *self.name(entry) != *name {
+                continue;
+            }
+            if best.is_none_or(|best| rank(entry) && !rank(best)) {
                 best = Some(entry);
             }
         }
@@ -320,4 +366,50 @@ fn hash(name: &[u8]) -> u32 {
     name.iter().fold(0x811c_9dc5, |hash, &byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+    use crate::source::FileSource;
+
+    #[test]
+    fn the_linker_s_index_and_ours_find_the_same() {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let path = maps.lines().find_map(|line| {
+            line.split_whitespace()
+                .last()
+                .filter(|path| path.contains("libc.so"))
+        });
+        let Some(path) = path else {
+            println!("skipped: no libc is mapped here, or there is no list of what is");
+            return;
+        };
+        let source = FileSource::new(File::open(path).unwrap()).unwrap();
+        let file = ElfFile::open(Arc::new(source)).unwrap();
+        let table = || SymbolTable::of(&file, true, 0).unwrap();
+        let (theirs, mut ours, mut searched) = (table(), table(), table());
+        assert!(theirs.index.is_some(), "{path} has no .gnu.hash");
+        (ours.index, searched.index) = (None, None);
+        ours.searches = AtomicU32::new(SEARCHES);
+        let names: Vec<Vec<u8>> = (0..ours.count())
+            .filter_map(|index| Some(ours.name(ours.entry(index)?).into_owned()))
+            .collect();
+        assert!(names.len() > 1000, "{} names in {path}", names.len());
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            let (found, wanted) = (theirs.named(name), ours.named(name));
+            assert!(wanted.is_some());
+            assert_eq!(
+                found.map(|symbol| symbol.name),
+                wanted.map(|symbol| symbol.name)
+            );
+        }
+        assert_eq!(theirs.named(b"no such name"), None);
+        for name in names.iter().take(SEARCHES as usize) {
+            assert_eq!(searched.named(name), ours.named(name));
+        }
+        assert!(searched.hashes.get().is_none());
+    }
 }

@@ -110,11 +110,17 @@ impl Bt {
         }
         let wanted = |thread: &Thread| self.thread.is_empty() || self.thread.contains(&thread.tid);
         let all = process.threads.iter().enumerate();
-        let threads = all
+        let backtraces: Vec<_> = all
             .filter(|(_, thread)| wanted(thread))
-            .map(|(index, thread)| {
+            .map(|(index, thread)| (index, thread, process.backtrace(thread)))
+            .collect();
+        let frames = backtraces.iter().flat_map(|(_, _, found)| &found.frames);
+        process.prepare(frames.filter_map(|frame| frame.module));
+        let threads = backtraces
+            .into_iter()
+            .map(|(index, thread, backtrace)| {
                 let died = index == 0 && has_died(process);
-                let backtrace = process.with_tail_calls(process.backtrace(thread));
+                let backtrace = process.with_tail_calls(backtrace);
                 let most = self.frames.map_or(usize::MAX, |limit| limit as usize);
                 let cut = backtrace.frames.len() > most;
                 let frames = backtrace.frames.iter().enumerate().take(most);
