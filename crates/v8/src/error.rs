@@ -48,7 +48,7 @@ pub enum V8Error {
     },
     /// The binary was built with pointer compression.
     #[error(
-        "this node (V8 {version}) was built with pointer compression: the words of its heap have 4 bytes, and such heaps are not read. Threads and native stacks are: stillcore stack CORE"
+        "this node (V8 {version}) was built with pointer compression: the words of its heap have 4 bytes, and such heaps are not read. Threads and native stacks are: stillcore bt CORE"
     )]
     Compressed {
         /// V8's version.

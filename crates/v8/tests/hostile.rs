@@ -319,6 +319,18 @@ fn without_what_is_needed_it_is_refused_with_what_is_missing() {
     heap.variable("v8dbg_SmiShiftSize", 0);
     assert!(refused(heap).contains("pointer compression"));
 
+    // V8 since 12 tells the size itself.
+    let mut heap = Heap::new(Line::Node24);
+    heap.variable("v8dbg_TaggedSize", 4);
+    let words = refused(heap);
+    assert!(
+        words.contains("pointer compression") && words.contains("stillcore bt CORE"),
+        "{words}"
+    );
+    let mut heap = Heap::new(Line::Node24);
+    heap.variable("v8dbg_TaggedSize", 8);
+    heap.opened();
+
     let mut heap = Heap::new(Line::Node24);
     heap.put(heap.area_end_at(OLD), 0);
     assert!(refused(heap).contains("no page"));
