@@ -112,8 +112,8 @@ fn stopped(stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-/// A page, what could not be walked in it, and the count of its objects apart where there is such a gap: the page may be
-/// walked again.
+/// A page, what could not be walked in it, and the count of its objects apart where there is such a gap, or objects are
+/// being moved away: the page may be walked again.
 type WalkedPage = (Walked, Gaps, Option<Census>);
 
 /// What one thread brings back from walking.
@@ -134,18 +134,28 @@ impl HeapGraph {
         let room = AtomicI64::new(KEPT);
         let mut free = v8.free_areas();
         let (mut walked, mut census) = walk(v8, &v8.pages_of(isolate), &free, &room, stop)?;
-        // A gap may be an area free for allocation of which nothing was known yet.
-        let tops: Vec<u64> = walked
-            .iter()
-            .flat_map(|(_, gaps, _)| gaps.first.iter().map(|(at, _)| *at))
-            .collect();
-        if !tops.is_empty() && v8.search_free_areas(&tops, &mut free, stop) {
-            let again: Vec<Page> = walked
+        // A gap may be an area that was being filled and of which nothing was known yet; and the size of an object that was
+        // being moved to one is only known once the area is.
+        for round in 0..3 {
+            let tops: Vec<u64> = walked
                 .iter()
-                .filter(|(_, gaps, _)| gaps.bytes > 0)
-                .map(|(walked, _, _)| walked.page.clone())
+                .flat_map(|(_, gaps, _)| gaps.first.iter().map(|(at, _)| *at))
                 .collect();
-            walked.retain(|(_, gaps, _)| gaps.bytes == 0);
+            let begun = walked
+                .iter()
+                .flat_map(|(_, gaps, _)| gaps.unwritten.iter().copied());
+            let mut more = free.note_begun(begun);
+            if round == 0 && !tops.is_empty() {
+                more |= v8.search_free_areas(&tops, &mut free, stop);
+            }
+            if !more {
+                break;
+            }
+            let (again, done): (Vec<WalkedPage>, _) = walked
+                .into_iter()
+                .partition(|(page, gaps, _)| gaps.bytes > 0 || page.page.is_left());
+            walked = done;
+            let again: Vec<Page> = again.into_iter().map(|(page, _, _)| page.page).collect();
             let (more, counted) = walk(v8, &again.iter().collect::<Vec<_>>(), &free, &room, stop)?;
             walked.extend(more);
             census.merge(counted);
@@ -184,14 +194,22 @@ impl HeapGraph {
         })
     }
 
-    fn loaded(&self, address: u64) -> Option<&Walked> {
-        self.units.page(address).map(|index| &self.pages[index])
+    /// Where the object that a pointer leads to is now: elsewhere, when it was being moved as the process died. The number of
+    /// its page, and its address.
+    fn target(&self, address: u64) -> Option<(usize, u64)> {
+        let page = self.units.page(address)?;
+        let walked = &self.pages[page];
+        if walked.moved.is_empty() || !walked.is_moved(address) {
+            return Some((page, address));
+        }
+        let to = self.v8.moved_to(address)?;
+        Some((self.units.page(to)?, to))
     }
 
     /// Whether an object begins at an address.
     pub fn is_object(&self, address: u64) -> bool {
-        self.loaded(address)
-            .is_some_and(|page| page.is_start(address))
+        self.target(address)
+            .is_some_and(|(page, at)| self.pages[page].is_start(at))
     }
 
     /// The object that an address lies in.
@@ -222,7 +240,7 @@ impl HeapGraph {
 
     /// The object that begins at an address.
     pub fn object(&self, address: u64) -> Option<Object> {
-        let index = self.units.page(address)?;
+        let (index, address) = self.target(address)?;
         self.pages[index]
             .is_start(address)
             .then(|| self.object_in(index, address))
@@ -338,11 +356,12 @@ fn walk(
                 bytes.len() as u64
             };
             let mut done = Walked::new(page.clone(), held, starts, used);
+            done.note_moved(&walk.buffer.moved);
             let len = bytes.len() as i64;
             if !page.large && len > 0 && room.fetch_sub(len, Ordering::Relaxed) >= len {
                 done.bytes = Some(bytes.into());
             }
-            let apart = if gaps.bytes == 0 {
+            let apart = if gaps.bytes == 0 && !page.is_left() {
                 walk.census.merge(census);
                 None
             } else {

@@ -1,32 +1,94 @@
-//! Linear allocation areas: from their top to their limit there are no objects, and nothing on the page says so.
+//! Linear allocation areas: pieces of a page that one thread fills, from their start to their limit. Up to the top there
+//! are objects; from the top on there are none, and nothing on the page says so.
 //!
 //! Those of the main thread for new and old space are fields of the isolate (`IsolateData::new_allocation_info_`,
-//! `old_allocation_info_`: start, top, limit). Those of trusted and code space and of other threads are in allocators that
-//! the heap points to. What is left is found from the other end: a walk stops where it meets no map, and if some three
+//! `old_allocation_info_`: start, top, limit). All others, those of the garbage collector's threads among them, are in
+//! allocators in native memory and on stacks, which are recognised by what they are made of: they name the heap, and point
+//! to the area that lies in themselves (`MainAllocator::allocation_info_`, `heap/main-allocator.h`; before V8 12
+//! `CompactionSpace`, and `LocalAllocationBuffer`, whose area lies behind the heap's address).
+//!
+//! **The top is ahead of the memory**: it is raised before the object is written. So a thread that was stopped in
+//! between - most often when it touched a page of memory for the first time - leaves an area whose last object is not there
+//! yet. That is no gap: nothing else can be before the top, and the object's size is what is missing up to it. (Not
+//! to know this left one page in every twelfth kill inside the collector that could not be walked to its end.)
+//!
+//! What is left is found from the other end: a walk stops where it meets no map, and if some three
 //! words of native memory say start <= that place < limit, then it is the top of such an area. (Three rising words alone
 //! are too little: registries of code and old copies of areas on stacks look the same.)
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use crate::constants::NO;
-use crate::pages::{Space, UNIT, UNIT_SHIFT};
+use crate::pages::{Page, Space, UNIT, UNIT_SHIFT};
+use crate::parallel::parallel;
 use crate::v8::V8;
 
-/// From where to where no objects are.
+/// One area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Area {
+    pub start: u64,
+    /// From here on nothing was allocated.
+    pub top: u64,
+    pub limit: u64,
+}
+
+/// The areas that are known, and the objects that were begun in them.
 #[derive(Debug, Clone, Default)]
 pub struct FreeAreas {
-    by_top: HashMap<u64, u64>,
+    /// By the page's base, in order, apart from each other.
+    by_page: HashMap<u64, Vec<Area>>,
+    /// Objects that have their place and are not written yet: their bytes.
+    begun: HashMap<u64, u64>,
 }
 
 impl FreeAreas {
-    /// Where the area ends that begins at an address.
-    pub fn limit(&self, top: u64) -> Option<u64> {
-        if self.by_top.is_empty() {
-            return None;
+    /// Those of a page.
+    pub(crate) fn of(&self, page: &Page) -> &[Area] {
+        self.by_page.get(&page.base).map_or(&[], Vec::as_slice)
+    }
+
+    /// The bytes of an object that was begun at an address.
+    pub(crate) fn begun(&self, address: u64) -> Option<u64> {
+        self.begun.get(&address).copied()
+    }
+
+    /// Notes objects that were begun; whether any is new.
+    pub(crate) fn note_begun(&mut self, found: impl Iterator<Item = (u64, u64)>) -> bool {
+        let before = self.begun.len();
+        self.begun.extend(found);
+        self.begun.len() > before
+    }
+
+    /// Adds an area, unless it crosses one that is known.
+    fn add(&mut self, page: &Page, area: Area) -> bool {
+        let sane = page.area_start <= area.start
+            && area.start <= area.top
+            && area.top <= area.limit
+            && area.start < area.limit
+            && area.limit <= page.area_end
+            && (area.start | area.top | area.limit) & 7 == 0
+            && !page.large;
+        if !sane {
+            return false;
         }
-        self.by_top.get(&top).copied()
+        let areas = self.by_page.entry(page.base).or_default();
+        // Before V8 12 the collector's threads cut theirs out of the main thread's, below its top.
+        let within = |known: &&Area| area.start <= known.start && known.limit <= area.top;
+        let start = areas.iter().filter(within).map(|known| known.limit).max();
+        let area = Area {
+            start: start.unwrap_or(area.start),
+            ..area
+        };
+        let at = areas.partition_point(|known| known.start < area.start);
+        let apart = |known: &Area| known.limit <= area.start || area.limit <= known.start;
+        let before = at.checked_sub(1).and_then(|before| areas.get(before));
+        if area.start < area.limit && before.is_none_or(apart) && areas.get(at).is_none_or(apart) {
+            areas.insert(at, area);
+            return true;
+        }
+        false
     }
 }
 
@@ -34,12 +96,23 @@ impl FreeAreas {
 const ISOLATE: u64 = 0x18000;
 /// Bytes of what they point to: an allocator is smaller.
 const ALLOCATOR: usize = 512;
+/// Words of an allocator before the area that lies in it; and of those before a piece of memory that are looked at with
+/// it, since an area may begin in its last two.
+const BEFORE: usize = 64;
+const AHEAD: usize = BEFORE + 2;
+/// Most bytes of a semi-space (`SemiSpace`), and before the links of a page's header.
+const SEMI_SPACE: u64 = 0x400;
+const LINKS: u64 = 0x400;
 
 impl V8 {
-    /// The areas that the isolates lead to.
+    /// The areas that the isolates lead to. Where a thread was inside the garbage collector, those of its helpers too.
     pub fn free_areas(&self) -> FreeAreas {
         let mut areas = FreeAreas::default();
+        if !self.moving_heaps().is_empty() {
+            self.search_allocators(&mut areas, &AtomicBool::new(false));
+        }
         for isolate in &self.isolates {
+            let mut fresh = None;
             for field in [self.c.new_lab, self.c.old_lab] {
                 if field != NO
                     && let Ok(start) = self.memory.u64(self.at(isolate.address, field))
@@ -56,29 +129,89 @@ impl V8 {
                         limit = page.area_end;
                     }
                     self.learn_area(&mut areas, start, top, limit);
+                    if field == self.c.new_lab {
+                        fresh = Some(limit);
+                    }
                 }
             }
+            self.unused_pages(isolate.heap, fresh, &mut areas);
         }
         areas
     }
 
     fn learn_area(&self, areas: &mut FreeAreas, start: u64, top: u64, limit: u64) -> bool {
-        if start <= top
-            && top < limit
-            && (start | top | limit) & 7 == 0
-            && let Some(page) = self.pages.page_of(start)
-            && limit <= page.area_end
-            && !page.large
-            && !areas.by_top.contains_key(&top)
-        {
-            areas.by_top.insert(top, limit);
-            return true;
-        }
-        false
+        self.pages
+            .page_of(start)
+            .is_some_and(|page| areas.add(page, Area { start, top, limit }))
     }
 
-    /// Looks for areas whose tops are these places, where walks met no map: first in what the isolates point to, then in
-    /// all writable native memory. Whether any was found.
+    /// What a semi-space has not used since it was last emptied: the rest of its current page, and the pages behind that in
+    /// its list. There may be objects of long ago there. `fresh` is the limit of the main thread's area.
+    fn unused_pages(&self, heap: u64, fresh: Option<u64>, areas: &mut FreeAreas) -> Option<()> {
+        let mine = |page: &&Page| {
+            page.heap == heap && page.space == Space::New && !page.from && !page.large
+        };
+        let pages: Vec<&Page> = self.pages.pages().iter().filter(mine).collect();
+        let owner = pages.first()?.owner;
+        if pages.iter().any(|page| page.owner != owner) {
+            return None;
+        }
+        // `SemiSpaceNewSpace`: two semi-spaces, of one class, and since V8 12 behind them the end of the last area that was
+        // given out. Before, all threads took theirs from the main thread's.
+        let class = self.memory.u64(owner).ok()?;
+        let top = if self.column == 0 {
+            fresh?
+        } else {
+            let size = (8..SEMI_SPACE)
+                .step_by(8)
+                .find(|offset| self.memory.u64(owner + offset) == Ok(class))?;
+            self.memory.u64(owner + 2 * size).ok()?
+        };
+        let current = pages
+            .iter()
+            .find(|page| page.area_start <= top && top <= page.area_end)?;
+        let rest = |page: &Page, start: u64| Area {
+            start,
+            top: start,
+            limit: page.area_end,
+        };
+        areas.add(current, rest(current, top));
+        // The list: the first and the last page behind the space's own fields, and links somewhere in the headers.
+        let (first, last) = (
+            self.memory.u64(owner + 40).ok()?,
+            self.memory.u64(owner + 48).ok()?,
+        );
+        let by_metadata: HashMap<u64, &Page> =
+            pages.iter().map(|page| (page.metadata, *page)).collect();
+        let order = (8..LINKS).step_by(8).find_map(|link| {
+            let mut order = vec![first];
+            while order.len() <= pages.len() {
+                let at = *order.last()?;
+                if !by_metadata.contains_key(&at) {
+                    return None;
+                }
+                match self.memory.u64(at + link).ok()? {
+                    0 => break,
+                    next => order.push(next),
+                }
+            }
+            (order.len() == pages.len() && order.last() == Some(&last) && order.len() > 1)
+                .then_some(order)
+        })?;
+        let behind = order
+            .iter()
+            .skip_while(|metadata| **metadata != current.metadata)
+            .skip(1);
+        for metadata in behind {
+            if let Some(page) = by_metadata.get(metadata) {
+                areas.add(page, rest(page, page.area_start));
+            }
+        }
+        Some(())
+    }
+
+    /// Looks for areas whose tops are these places, where walks met no map, and for allocators: in what the isolates point
+    /// to, then in all writable native memory. Whether any was found.
     pub fn search_free_areas(
         &self,
         tops: &[u64],
@@ -86,7 +219,7 @@ impl V8 {
         stop: &AtomicBool,
     ) -> bool {
         let mut wanted: HashSet<u64> = tops.iter().copied().collect();
-        let mut found = false;
+        let mut found = self.search_allocators(areas, stop);
         let mut note = |words: &[u64], wanted: &mut HashSet<u64>| {
             for window in words.windows(3) {
                 let [start, top, limit] = *window else {
@@ -94,7 +227,9 @@ impl V8 {
                 };
                 if wanted.contains(&top)
                     && start >> UNIT_SHIFT == top >> UNIT_SHIFT
-                    && self.learn_area(areas, start, top, limit)
+                    && start <= top
+                    && top < limit
+                    && self.learn_area(areas, top, top, limit)
                 {
                     wanted.remove(&top);
                     found = true;
@@ -113,11 +248,145 @@ impl V8 {
             }
         }
         if !wanted.is_empty() {
-            for words in self.search_everywhere(&wanted, stop) {
+            let units: HashSet<u64> = wanted.iter().map(|top| top >> UNIT_SHIFT).collect();
+            let some: Mutex<Vec<[u64; 3]>> = Mutex::default();
+            self.each_native_part(stop, |_, words| {
+                for window in words.windows(3) {
+                    if let [first, top, last] = *window
+                        && top != 0
+                        && units.contains(&(top >> UNIT_SHIFT))
+                        && wanted.contains(&top)
+                        && let Ok(mut some) = some.lock()
+                        && some.len() < 4096
+                    {
+                        some.push([first, top, last]);
+                    }
+                }
+            });
+            for words in some.into_inner().unwrap_or_default() {
                 note(&words, &mut wanted);
             }
         }
         found
+    }
+
+    /// Learns the areas of all allocators in native memory; whether any was new.
+    fn search_allocators(&self, areas: &mut FreeAreas, stop: &AtomicBool) -> bool {
+        let heaps: Vec<u64> = self.isolates.iter().map(|isolate| isolate.heap).collect();
+        let low = self.pages.pages().first().map_or(0, |page| page.base);
+        let high = self
+            .pages
+            .pages()
+            .last()
+            .map_or(0, |page| page.base + page.size);
+        let some: Mutex<Vec<Area>> = Mutex::default();
+        self.each_native_part(stop, |at, words| {
+            for index in BEFORE..words.len().saturating_sub(2) {
+                let (start, top, limit) = (words[index], words[index + 1], words[index + 2]);
+                if start < low
+                    || start > top
+                    || top > limit
+                    || limit > high
+                    || start == limit
+                    || (start | top | limit) & 7 != 0
+                    || limit - start > UNIT
+                {
+                    continue;
+                }
+                let before = &words[index - BEFORE..index];
+                let own = before.contains(&(at + 8 * index as u64))
+                    && before.iter().any(|word| heaps.contains(word));
+                let behind_heap = heaps.contains(&words[index - 1]);
+                if (own || behind_heap)
+                    && let Ok(mut some) = some.lock()
+                    && some.len() < 4096
+                {
+                    some.push(Area { start, top, limit });
+                }
+            }
+        });
+        let mut some = some.into_inner().unwrap_or_default();
+        some.sort_by_key(|area| (area.start, area.top));
+        let mut found = false;
+        for area in some {
+            found |= self.learn_area(areas, area.start, area.top, area.limit);
+        }
+        found
+    }
+
+    /// The maps of large objects of the new space that a scavenge has kept: they stay where they are, but their own
+    /// address stands in place of the map until the end. The map is beside the object in tables of the scavenger
+    /// (`surviving_new_large_objects_`). By address, the pointers to maps.
+    pub(crate) fn surviving(&self) -> &HashMap<u64, u64> {
+        self.surviving.get_or_init(|| {
+            let objects: HashSet<u64> = self
+                .pages
+                .pages()
+                .iter()
+                .filter(|page| page.large && page.heap != 0)
+                .map(|page| page.area_start)
+                .filter(|at| self.memory.u64(*at) == Ok(*at))
+                .collect();
+            let found: Mutex<Vec<(u64, u64)>> = Mutex::default();
+            if !objects.is_empty() {
+                self.each_native_part(&AtomicBool::new(false), |_, words| {
+                    for pair in words.windows(2) {
+                        if pair[0] & 3 == 1
+                            && pair[1] & 3 == 1
+                            && objects.contains(&(pair[0] & !3))
+                            && self.is_map_of_large(pair[0] & !3, pair[1])
+                            && let Ok(mut found) = found.lock()
+                        {
+                            found.push((pair[0] & !3, pair[1]));
+                        }
+                    }
+                });
+            }
+            found.into_inner().unwrap_or_default().into_iter().collect()
+        })
+    }
+
+    /// Whether an object alone on its page has the page's size by this map.
+    fn is_map_of_large(&self, at: u64, word: u64) -> bool {
+        let Some(page) = self.pages.page_of(at) else {
+            return false;
+        };
+        self.map(crate::tagged::Tagged(word)).is_some_and(|map| {
+            crate::walk::size_of(self, &map, |field| self.memory.u64(at.wrapping_add(field)))
+                .is_some_and(|size| {
+                    let area = page.area_end - page.area_start;
+                    size <= area && area - size < 2 * UNIT
+                })
+        })
+    }
+
+    /// The pointer to the map of an object that begins with this word: that word, or where a collection that was under way has
+    /// put the object's new address there, the first word of its copy.
+    pub(crate) fn map_word(&self, at: u64, first: u64) -> u64 {
+        if first & 7 != 0 || first == 0 || self.moving_heaps().is_empty() {
+            return first;
+        }
+        if first == at {
+            return self.surviving().get(&at).copied().unwrap_or(first);
+        }
+        match self.pages.page_of(first) {
+            Some(_) => self.memory.u64(first).unwrap_or(first),
+            None => first,
+        }
+    }
+
+    /// Where an object is now that a pointer leads to: elsewhere, when a collection that was under way has moved it and not
+    /// come to that pointer yet.
+    pub(crate) fn moved_to(&self, at: u64) -> Option<u64> {
+        if self.moving_heaps().is_empty() {
+            return None;
+        }
+        let page = self.pages.page_of(at)?;
+        if !page.from && !page.candidate {
+            return None;
+        }
+        let to = self.memory.u64(at).ok()?;
+        (to & 7 == 0 && to != at && self.pages.page_of(to).is_some()).then_some(to)
     }
 
     /// The words at an address, up to where memory ends.
@@ -138,9 +407,9 @@ impl V8 {
             .collect()
     }
 
-    /// Every three words of native memory around one of the wanted.
-    fn search_everywhere(&self, wanted: &HashSet<u64>, stop: &AtomicBool) -> Vec<[u64; 3]> {
-        let units: HashSet<u64> = wanted.iter().map(|top| top >> UNIT_SHIFT).collect();
+    /// Calls `look` with the words of writable native memory, stacks included, piece by piece, and where the first of them
+    /// is. A piece has the last [`AHEAD`] words before it too (zeros where there are none). From several threads.
+    fn each_native_part(&self, stop: &AtomicBool, look: impl Fn(u64, &[u64]) + Sync) {
         let mut parts = Vec::new();
         for region in self.memory.target().regions() {
             // Stacks too: the allocators of a garbage collection are on them.
@@ -150,49 +419,48 @@ impl V8 {
             let mut at = region.range.start;
             while at < region.range.end {
                 let end = (((at >> UNIT_SHIFT) + 1) << UNIT_SHIFT).min(region.range.end);
-                let ours = self.pages.page_of(at.next_multiple_of(UNIT) + 0x4000);
-                if ours.is_none_or(|page| page.base > at) {
+                let ours = self.pages.page_of(at & !(UNIT - 1) | 0x3ff8);
+                if ours.is_none_or(|page| page.base > at || end > page.base + page.size) {
                     parts.push((at, end));
                 }
                 at = end;
             }
         }
-        let next = AtomicUsize::new(0);
-        let found = Mutex::new(Vec::new());
-        let workers = std::thread::available_parallelism().map_or(2, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..workers.min(8) {
-                scope.spawn(|| {
-                    let mut buf = vec![0_u8; UNIT as usize];
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(&(from, to)) = parts.get(index) else {
-                            break;
-                        };
-                        if stop.load(Ordering::Relaxed) {
-                            break;
-                        }
-                        let bytes = &mut buf[..(to - from) as usize];
-                        if self.memory.target().read(from, bytes).is_err() {
-                            continue;
-                        }
-                        let mut last = [0; 3];
-                        for word in bytes.chunks_exact(8) {
-                            let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-                            last = [last[1], last[2], word];
-                            if last[1] != 0
-                                && units.contains(&(last[1] >> UNIT_SHIFT))
-                                && wanted.contains(&last[1])
-                                && let Ok(mut found) = found.lock()
-                                && found.len() < 4096
-                            {
-                                found.push(last);
-                            }
+        parallel(
+            parts.len(),
+            stop,
+            || (Vec::new(), Vec::new()),
+            |(bytes, words): &mut (Vec<u8>, Vec<u64>), index| {
+                let (from, to) = parts[index];
+                let ahead = 8 * AHEAD;
+                bytes.clear();
+                bytes.resize(ahead + (to - from) as usize, 0);
+                let target = self.memory.target();
+                if target.read(from, &mut bytes[ahead..]).is_err() {
+                    for at in (from..to).step_by(4096) {
+                        let start = ahead + (at - from) as usize;
+                        let end = (start + 4096).min(bytes.len());
+                        if target.read(at, &mut bytes[start..end]).is_err() {
+                            bytes[start..end].fill(0);
                         }
                     }
-                });
-            }
-        });
-        found.into_inner().unwrap_or_default()
+                }
+                if index > 0
+                    && parts[index - 1].1 == from
+                    && target
+                        .read(from - ahead as u64, &mut bytes[..ahead])
+                        .is_err()
+                {
+                    bytes[..ahead].fill(0);
+                }
+                words.clear();
+                words.extend(
+                    bytes
+                        .chunks_exact(8)
+                        .map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default())),
+                );
+                look(from.wrapping_sub(ahead as u64), words);
+            },
+        );
     }
 }

@@ -106,12 +106,23 @@ pub struct Page {
     pub heap: u64,
     /// The space.
     pub space: Space,
+    /// The object of V8's that is the space; 0 for read-only pages.
+    pub(crate) owner: u64,
+    /// Where the rest of the header is: at the beginning of the page, or in native memory.
+    pub(crate) metadata: u64,
     /// It holds one object and nothing else.
     pub large: bool,
     /// It holds copies that the garbage collector has left behind.
     pub from: bool,
     /// The garbage collector chose it to be emptied: its objects have been moved away, or will be.
     pub candidate: bool,
+}
+
+impl Page {
+    /// Whether objects leave it: a scavenge comes from it, or it was chosen to be emptied.
+    pub(crate) fn is_left(&self) -> bool {
+        self.from || self.candidate
+    }
 }
 
 /// Where the fields of the header are.
@@ -124,6 +135,7 @@ struct Header {
     owner: u64,
     large_bit: u32,
     read_only_bit: u32,
+    candidate_bit: u32,
 }
 
 /// Puts right the spaces of pages that were read by the layout of Node 20 and are of Node 18.
@@ -198,6 +210,7 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
             owner: words[8],
             large_bit: 7,
             read_only_bit: 6,
+            candidate_bit: 8,
         },
         1 => Header {
             flags: words[0],
@@ -208,6 +221,7 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
             owner: words[9],
             large_bit: 7,
             read_only_bit: 6,
+            candidate_bit: 8,
         },
         _ => Header {
             flags: first[0],
@@ -218,6 +232,8 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
             owner: words[10],
             large_bit: if column == 2 { 10 } else { 7 },
             read_only_bit: if column == 2 { 6 } else { 10 },
+            // In 24 bit 8 says that the page has old objects only.
+            candidate_bit: if column == 2 { 11 } else { 8 },
         },
     };
     let end = base.checked_add(header.size)?;
@@ -259,9 +275,11 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
         area_end: header.area_end,
         heap: if read_only { 0 } else { header.heap },
         space,
+        owner: if read_only { 0 } else { header.owner },
+        metadata,
         large,
         from: bit(3),
-        candidate: bit(8),
+        candidate: bit(header.candidate_bit),
     })
 }
 

@@ -75,7 +75,8 @@ pub struct V8 {
     builtins: OnceLock<Vec<Symbol>>,
     blob: OnceLock<Option<(u64, u64)>>,
     pub(crate) free_unit: OnceLock<(u64, Provenance)>,
-    pub(crate) scavenged: OnceLock<Vec<u64>>,
+    pub(crate) moving: OnceLock<Vec<u64>>,
+    pub(crate) surviving: OnceLock<HashMap<u64, u64>>,
     regions: OnceLock<Vec<Region>>,
     pub(crate) bytecode_sizes: OnceLock<Vec<u8>>,
     /// Tables that were read whole: what of, how many entries, how they were told.
@@ -167,7 +168,8 @@ impl V8 {
             builtins: OnceLock::new(),
             blob: OnceLock::new(),
             free_unit: OnceLock::new(),
-            scavenged: OnceLock::new(),
+            moving: OnceLock::new(),
+            surviving: OnceLock::new(),
             regions: OnceLock::new(),
             code_alignment: target.code_alignment(),
             bytecode_sizes: OnceLock::new(),
@@ -284,8 +286,8 @@ impl V8 {
         if !value.is_pointer() || self.pages.page_of(value.address()).is_none() {
             return Err(V8Error::NotObject { address: value.0 });
         }
-        let word = Tagged(self.memory.u64(value.address())?);
-        self.map(word)
+        let first = self.memory.u64(value.address())?;
+        self.map(Tagged(self.map_word(value.address(), first)))
             .ok_or(V8Error::NotObject { address: value.0 })
     }
 

@@ -15,6 +15,10 @@ use crate::v8::{MapInfo, V8};
 
 /// Most maps that a cache remembers.
 const MAX_MAPS: usize = 1 << 18;
+/// Most bytes of an object that is not alone on its page (`kMaxRegularHeapObjectSize`, half a page).
+const MAX_REGULAR: u64 = UNIT / 2;
+/// The types below are those of strings.
+const FIRST_NONSTRING: u16 = 128;
 /// How much of a large page is read to see what its object is.
 const LARGE_HEAD: u64 = 4096;
 
@@ -105,8 +109,14 @@ pub struct Gaps {
     pub free: u64,
     /// Where the first few gaps begin, and their length.
     pub first: Vec<(u64, u64)>,
-    /// Pages that could not be read.
+    /// Bytes that could not be read.
     pub missing: u64,
+    /// Bytes of objects that had been given their place and were not written yet when the process died.
+    pub begun: u64,
+    /// Where each of those is, and its bytes.
+    pub(crate) unwritten: Vec<(u64, u64)>,
+    /// The last objects of areas that were being filled, likewise: these may be written in part.
+    pub(crate) last: Vec<(u64, u64)>,
 }
 
 impl Gaps {
@@ -116,6 +126,9 @@ impl Gaps {
         self.walked += other.walked;
         self.free += other.free;
         self.missing += other.missing;
+        self.begun += other.begun;
+        self.unwritten.extend(other.unwritten);
+        self.last.extend(other.last);
         self.first.extend(other.first);
         self.first.truncate(64);
     }
@@ -177,6 +190,8 @@ impl MapCache {
 pub struct WalkBuffer {
     bytes: Vec<u8>,
     held: usize,
+    /// Where the objects were that have been moved from the page that was walked last.
+    pub(crate) moved: Vec<u64>,
 }
 
 impl WalkBuffer {
@@ -194,7 +209,7 @@ impl V8 {
             .and_then(|id| self.isolates.get(id))
             .map(|isolate| isolate.heap);
         let copied = |page: &Page| {
-            page.from && page.space == Space::New && !self.scavenged_heaps().contains(&page.heap)
+            page.from && page.space == Space::New && !self.moving_heaps().contains(&page.heap)
         };
         self.pages
             .pages()
@@ -204,18 +219,27 @@ impl V8 {
             .collect()
     }
 
-    /// The heaps whose threads stood inside the scavenger.
-    fn scavenged_heaps(&self) -> &[u64] {
-        self.scavenged.get_or_init(|| {
+    /// The heaps whose threads stood where the garbage collector moves objects: what it has not moved yet is where it was,
+    /// and what it has moved may still be referred to by its old place, where the new one stands instead of a map.
+    pub(crate) fn moving_heaps(&self) -> &[u64] {
+        self.moving.get_or_init(|| {
             let target = self.memory.target();
-            let name = "_ZN2v88internal18ScavengerCollector14CollectGarbageEv";
-            let Some(scavenger) = target.symbol(name) else {
+            let movers: Vec<_> = [
+                "_ZN2v88internal18ScavengerCollector14CollectGarbageEv",
+                "_ZN2v88internal20MarkCompactCollector8EvacuateEv",
+            ]
+            .into_iter()
+            .filter_map(|name| target.symbol(name))
+            .collect();
+            if movers.is_empty() {
                 return Vec::new();
+            }
+            let calls = |pc: u64| {
+                movers
+                    .iter()
+                    .any(|mover| pc.wrapping_sub(mover.address) < mover.size)
             };
-            let inside = |tid| {
-                let calls = |pc: u64| pc.wrapping_sub(scavenger.address) < scavenger.size;
-                target.unwind(tid).iter().any(|frame| calls(frame.pc))
-            };
+            let inside = |tid| target.unwind(tid).iter().any(|frame| calls(frame.pc));
             self.isolates
                 .iter()
                 .filter(|isolate| isolate.thread.is_some_and(inside))
@@ -247,6 +271,7 @@ impl V8 {
     ) -> Gaps {
         let area = page.area_end - page.area_start;
         buffer.held = 0;
+        buffer.moved.clear();
         // Only pages of one object are larger than a unit, and what the core does not hold is no object.
         if !page.large && area > UNIT || page.large && self.memory.u64(page.area_end - 8).is_err() {
             return Gaps {
@@ -286,7 +311,8 @@ impl V8 {
         let mut gaps = if page.large {
             self.walk_large(page, &buffer.bytes[..held], maps, visit)
         } else {
-            self.walk_bytes(page, &buffer.bytes[..held], free, maps, visit)
+            let moved = &mut buffer.moved;
+            self.walk_bytes(page, &buffer.bytes[..held], free, maps, moved, visit)
         };
         if (held as u64) < area && page.heap != 0 && !page.large {
             gaps.missing += area - held as u64;
@@ -297,12 +323,30 @@ impl V8 {
     /// The size of an object that the garbage collector has moved, where it died before it gave the old page back: in
     /// place of the map stands the new address, without a tag, and the copy there has map and size. (Without this, 1 to
     /// 6 % of a heap could not be walked after a kill in the middle of a mark-compact of Node 22 and 26.)
-    fn moved_size(&self, target: u64, maps: &mut MapCache) -> Option<u64> {
+    ///
+    /// A scavenge also leads from a string that is only another one's name (`ThinString`, or a `ConsString` whose second part
+    /// is empty) straight to that one, which has another size: `word` gives the words of what was left.
+    fn moved_size(
+        &self,
+        target: u64,
+        word: impl Fn(u64) -> Result<u64>,
+        free: &FreeAreas,
+        maps: &mut MapCache,
+    ) -> Option<u64> {
         let page = self.pages.page_of(target)?;
-        if target < page.area_start || target >= page.area_end {
-            return None;
+        if let Some(size) = free.begun(target) {
+            return Some(size);
         }
         let map = maps.get(self, self.memory.u64(target).ok()?)?;
+        if map.instance_type < FIRST_NONSTRING
+            && let Ok(named) = word(16)
+            && named & 3 == 1
+            && (named & !3 == target || self.memory.u64(named & !3) == Ok(target))
+        {
+            let empty = self.root("empty_string").map(|root| root.0);
+            let cons = empty.is_some() && word(24).ok() == empty;
+            return Some(if cons { 32 } else { 24 });
+        }
         let size = size_of(self, &map, |field| {
             self.memory.u64(target.wrapping_add(field))
         })?;
@@ -321,7 +365,7 @@ impl V8 {
         let word = |offset: u64| word_of(bytes, offset, page.area_start);
         let object = word(0)
             .ok()
-            .and_then(|map| maps.get(self, map))
+            .and_then(|first| maps.get(self, self.map_word(page.area_start, first)))
             .and_then(|map| Some((map, size_of(self, &map, word)?)));
         let mut gaps = Gaps {
             walked: area,
@@ -348,36 +392,50 @@ impl V8 {
         bytes: &[u8],
         free: &FreeAreas,
         maps: &mut MapCache,
+        moved_from: &mut Vec<u64>,
         mut visit: impl FnMut(Found<'_>),
     ) -> Gaps {
         let mut gaps = Gaps::default();
         let base = page.area_start;
         let end = base + bytes.len() as u64;
+        // A page that was just mapped: every object begins with a word that is not zero.
+        if bytes.iter().all(|byte| *byte == 0) {
+            gaps.free = end - base;
+            return gaps;
+        }
         let mut moved = false;
         // The map is that of an object which is here, and none where it was moved away.
         let mut sized = |at: u64| -> Option<(Option<MapInfo>, u64)> {
             let offset = at - base;
             let first = word_of(bytes, offset, base).ok()?;
+            let word = |field| word_of(bytes, offset.wrapping_add(field), base);
             let (map, size) = if first & 7 == 0 {
-                (None, self.moved_size(first, maps)?)
+                (None, self.moved_size(first, word, free, maps)?)
             } else {
                 let map = maps.get(self, first)?;
-                let word = |field| word_of(bytes, offset.wrapping_add(field), base);
                 (Some(map), size_of(self, &map, word)?)
             };
             (at + size <= end || page.heap == 0).then_some((map, size))
         };
+        let mut areas = free.of(page).iter().peekable();
         let mut at = base;
         while at < end {
+            while areas.next_if(|area| area.limit <= at).is_some() {}
+            // Areas begin where an object would, and no object goes over their top.
+            let bound = match areas.peek() {
+                Some(area) if at >= area.top => {
+                    gaps.free += area.limit.min(end) - at;
+                    at = area.limit;
+                    continue;
+                }
+                Some(area) if at >= area.start => area.top,
+                Some(area) => area.start.min(end),
+                None => end,
+            };
             moved |= word_of(bytes, at - base, base)
                 .is_ok_and(|word| word & 7 == 0 && self.pages.page_of(word).is_some());
-            if let Some(limit) = free.limit(at) {
-                gaps.free += limit - at;
-                at = limit;
-                continue;
-            }
             match sized(at) {
-                Some((map, size)) => {
+                Some((map, size)) if at + size <= bound || page.heap == 0 => {
                     let offset = (at - base) as usize;
                     let until = (offset as u64 + size).min(bytes.len() as u64) as usize;
                     if let Some(map) = &map {
@@ -387,32 +445,47 @@ impl V8 {
                             size,
                             bytes: &bytes[offset..until],
                         });
+                    } else {
+                        moved_from.push(at);
+                    }
+                    if areas
+                        .peek()
+                        .is_some_and(|area| at >= area.start && at + size == area.top)
+                    {
+                        gaps.last.push((at, size));
                     }
                     gaps.walked += size.min(end - at);
                     at += size;
                 }
+                // The last object of an area that was being filled: it has its place, and is not written yet.
+                _ if areas.peek().is_some_and(|area| at >= area.start)
+                    && bound - at <= MAX_REGULAR =>
+                {
+                    gaps.begun += bound - at;
+                    gaps.unwritten.push((at, bound - at));
+                    at = bound;
+                }
                 // While a page is emptied, the copies of what has left it are as they were made. Where one is not any
-                // more, all that lived here was moved long ago, and the page only waits to be given back. And what a
-                // scavenge comes from was not filled up to its end.
-                None if page.from || page.candidate && moved => {
+                // more, all that lived here was moved long ago, and the page only waits to be given back.
+                _ if page.candidate && moved => {
                     gaps.free += end - at;
                     break;
                 }
-                None => {
+                _ => {
                     let start = at;
                     at += 8;
-                    while at < end && free.limit(at).is_none() {
+                    while at < bound {
                         // Three objects in a row, or objects up to the end.
                         let mut probe = at;
                         let mut row = 0;
-                        while row < 3 && probe < end {
+                        while row < 3 && probe < bound {
                             match sized(probe) {
                                 Some((_, size)) => probe += size,
                                 None => break,
                             }
                             row += 1;
                         }
-                        if row == 3 || row > 0 && probe == end {
+                        if row == 3 && probe <= bound || row > 0 && probe == bound {
                             break;
                         }
                         at += 8;

@@ -15,6 +15,8 @@ pub(super) struct Walked {
     /// were followed. (No object that can be reached has a single word, so the second bit is nobody else's.) One word
     /// more than `starts`, for the second bit of the last object.
     pub(super) marks: Vec<AtomicU64>,
+    /// In a page that is being emptied, one bit for each object that has been moved away; else nothing.
+    pub(super) moved: Vec<u64>,
     /// The bytes of the area, when they are kept.
     pub(super) bytes: Option<Box<[u8]>>,
     /// It waits for a worker, see `reach.rs`.
@@ -33,6 +35,7 @@ impl Walked {
             held,
             starts,
             marks,
+            moved: Vec::new(),
             bytes: None,
             queued: AtomicBool::new(false),
             used,
@@ -50,6 +53,41 @@ impl Walked {
     pub(super) fn is_start(&self, at: u64) -> bool {
         let (word, bit) = self.bit(at);
         at & 7 == 0 && self.starts.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Notes from where objects have been moved away.
+    pub(super) fn note_moved(&mut self, from: &[u64]) {
+        if from.is_empty() {
+            return;
+        }
+        self.moved = vec![0; self.starts.len()];
+        for at in from {
+            let (word, bit) = self.bit(*at);
+            if let Some(word) = self.moved.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    /// Whether an object was there that has been moved away.
+    pub(super) fn is_moved(&self, at: u64) -> bool {
+        if self.moved.is_empty() {
+            return false;
+        }
+        let (word, bit) = self.bit(at);
+        at & 7 == 0 && self.moved.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Calls `visit` with each place from where an object has been moved away.
+    pub(super) fn each_moved(&self, mut visit: impl FnMut(u64)) {
+        for (index, bits) in self.moved.iter().enumerate() {
+            let mut bits = *bits;
+            while bits != 0 {
+                let bit = u64::from(bits.trailing_zeros());
+                bits &= bits - 1;
+                visit(self.page.area_start + 8 * (64 * index as u64 + bit));
+            }
+        }
     }
 
     /// Whether an object that begins there can be reached.

@@ -84,6 +84,9 @@ impl HeapGraph {
     /// When it was stopped, or there are more objects than numbers.
     pub fn path(&self, target: u64, stop: &Stop) -> Result<Option<Path>> {
         self.mark(stop)?;
+        let Some((_, target)) = self.target(target) else {
+            return Ok(None);
+        };
         if !self.is_reachable(target) {
             return Ok(None);
         }
@@ -101,9 +104,8 @@ impl HeapGraph {
         // Words on stacks may be left over from calls that are long done: they are believed where nothing else leads there.
         for guessed in [false, true] {
             for (&root, (kind, _)) in roots.words.iter().zip(&roots.places) {
-                let at = root & !3;
                 if kind.is_guessed() == guessed
-                    && let Some(page) = self.units.page(at)
+                    && let Some((page, at)) = self.target(root & !3)
                     && self.pages[page].is_start(at)
                 {
                     let number = numbers.of(self, page, at);
@@ -128,9 +130,8 @@ impl HeapGraph {
                     continue;
                 };
                 let mut follow = |word: u64| {
-                    let to = word & !3;
                     if word & 3 == 1
-                        && let Some(page) = self.units.page(to)
+                        && let Some((page, to)) = self.target(word & !3)
                         && self.pages[page].is_start(to)
                     {
                         let number = numbers.of(self, page, to) as usize;
@@ -175,7 +176,7 @@ impl HeapGraph {
         let place = roots
             .words
             .iter()
-            .position(|root| root & !3 == first)
+            .position(|root| self.target(root & !3).is_some_and(|(_, at)| at == first))
             .and_then(|index| roots.places.get(index));
         Ok(place.map(|(root, slot)| Path {
             root: *root,

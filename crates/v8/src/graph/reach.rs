@@ -112,9 +112,9 @@ impl HeapGraph {
     /// Marks what a word points to, and puts its page in line.
     fn shade(&self, word: u64, line: &mut VecDeque<u32>) {
         if word & 3 == 1
-            && let Some(page) = self.units.page(word)
+            && let Some((page, at)) = self.target(word & !3)
             && self.pages[page].page.heap != 0
-            && self.pages[page].mark(word & !3)
+            && self.pages[page].mark(at)
             && !self.pages[page].queued.swap(true, Ordering::AcqRel)
         {
             line.push_back(page as u32);
@@ -176,8 +176,7 @@ impl HeapGraph {
                         if word & 3 != 1 {
                             return;
                         }
-                        let at = word & !3;
-                        let Some(target) = self.units.page(at) else {
+                        let Some((target, at)) = self.target(word & !3) else {
                             return;
                         };
                         let page = &self.pages[target];
@@ -223,8 +222,8 @@ impl HeapGraph {
                     if value & 3 == 1
                         && (!key.is_pointer()
                             || self
-                                .loaded(key.address())
-                                .is_none_or(|page| page.is_marked(key.address())))
+                                .target(key.address())
+                                .is_none_or(|(page, at)| self.pages[page].is_marked(at)))
                     {
                         self.shade(value, &mut line);
                     }
@@ -237,7 +236,8 @@ impl HeapGraph {
 
     /// Whether an object can be reached; only after [`HeapGraph::mark`].
     pub fn is_reachable(&self, address: u64) -> bool {
-        self.loaded(address)
-            .is_some_and(|page| page.is_start(address) && page.is_marked(address))
+        self.target(address).is_some_and(|(page, at)| {
+            self.pages[page].is_start(at) && self.pages[page].is_marked(at)
+        })
     }
 }

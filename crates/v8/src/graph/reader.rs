@@ -107,7 +107,10 @@ impl<'g> Reader<'g> {
     /// The object that begins at an address of the open page.
     pub(super) fn object(&mut self, at: u64) -> Option<Object> {
         let v8 = self.v8();
-        let map = word(self.bytes(at, 8), 0)?;
+        let mut map = word(self.bytes(at, 8), 0)?;
+        if map & 7 == 0 {
+            map = v8.map_word(at, map);
+        }
         let map = self.maps.get(v8, map)?;
         let size = if map.size != 0 {
             u64::from(map.size)

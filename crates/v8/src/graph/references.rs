@@ -102,7 +102,9 @@ impl HeapGraph {
     /// # Errors
     /// When it was stopped.
     pub fn references(&self, targets: &[u64], stop: &Stop) -> Result<AddressMap<Vec<Reference>>> {
-        let wanted = Targets::new(targets);
+        let aliases = self.left_places(&Targets::new(targets));
+        let all: Vec<u64> = targets.iter().chain(aliases.keys()).copied().collect();
+        let wanted = Targets::new(&all);
         let states = parallel(
             self.pages.len(),
             stop,
@@ -132,10 +134,30 @@ impl HeapGraph {
                 list.entry(target).or_default().push(reference);
             }
         }
+        for (old, new) in aliases {
+            let moved = list.remove(&old).unwrap_or_default();
+            list.entry(new).or_default().extend(moved);
+        }
         for references in list.values_mut() {
             references.sort_by_key(|reference| (reference.from, reference.offset));
         }
         Ok(list)
+    }
+
+    /// Where these objects were before a collection that was under way moved them: some pointers may still lead there. By
+    /// those places, where they are now.
+    fn left_places(&self, targets: &Targets) -> AddressMap<u64> {
+        let mut places = AddressMap::default();
+        for walked in self.pages.iter().filter(|page| !page.moved.is_empty()) {
+            walked.each_moved(|at| {
+                if let Some(to) = self.v8.moved_to(at)
+                    && targets.list.contains_key(&to)
+                {
+                    places.insert(at, to);
+                }
+            });
+        }
+        places
     }
 
     fn references_of(

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{HeapGraph, Stop, stopped};
 use crate::error::Result;
+use crate::fast::AddressMap;
 use crate::pages::{UNIT, UNIT_SHIFT};
 use crate::parallel::parallel;
 use crate::tagged::Tagged;
@@ -126,6 +127,7 @@ impl HeapGraph {
             }
         }
         self.stacks(&mut roots);
+        self.in_transit(&mut roots);
         if !roots.missing.is_empty() {
             let native: Mutex<Vec<(u64, u64)>> = Mutex::default();
             self.each_native_word(stop, |at, word| {
@@ -142,6 +144,27 @@ impl HeapGraph {
         let roots = Arc::new(roots);
         *kept = Some(roots.clone());
         Ok(roots)
+    }
+
+    /// What was being moved when the process died: the copy may be written in part, and the content is where it was.
+    fn in_transit(&self, roots: &mut Roots) {
+        let copies = self.gaps.unwritten.iter().chain(&self.gaps.last);
+        let copies: AddressMap<u64> = copies.copied().collect();
+        if copies.is_empty() {
+            return;
+        }
+        for walked in self.pages.iter().filter(|page| !page.moved.is_empty()) {
+            walked.each_moved(|at| {
+                let to = self.v8.moved_to(at);
+                let Some(size) = to.and_then(|to| copies.get(&to)) else {
+                    return;
+                };
+                let words = self.v8.words_at(at, *size as usize);
+                for (index, word) in words.into_iter().enumerate().skip(1) {
+                    roots.add(RootKind::List, at + 8 * index as u64, word);
+                }
+            });
+        }
     }
 
     /// The words of the stacks that are in use.

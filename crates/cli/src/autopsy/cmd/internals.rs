@@ -159,12 +159,18 @@ fn layout(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
         gaps.bytes,
         gaps.missing
     ));
+    if gaps.begun > 0 {
+        answer.lines.push(format!(
+            "  {} bytes of objects that had their place and were not written yet",
+            gaps.begun
+        ));
+    }
     for (at, len) in gaps.first.iter().take(16) {
         answer.lines.push(format!("  gap at {at:#x}, {len} bytes"));
     }
     answer.json = json!({
         "version": v8.version.text, "constants": rows, "pages": v8.pages.pages().len(), "walked": gaps.walked, "free": gaps.free,
-        "gaps": gaps.bytes, "missing": gaps.missing,
+        "gaps": gaps.bytes, "missing": gaps.missing, "begun": gaps.begun,
     });
     Ok(answer)
 }
