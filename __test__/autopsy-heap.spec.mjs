@@ -102,6 +102,7 @@ for (const node of await nodes()) {
     const heap = json('heap', core);
     const sum = [...heap.spaces, ...heap.outside].reduce((sum, line) => sum + line.present, 0);
     assert.equal(sum, heap.present);
+    for (const { space, bytes, present } of heap.spaces) assert.ok(present <= bytes, `${space}: ${present} of ${bytes}`);
     // The process's RSS has unchanged pages of files too, of which a core has none: Node's program, libraries.
     assert.ok(heap.present < memory.rss * 1.05, `${heap.present} of ${memory.rss}`);
     assert.ok(heap.present + heap.mappedFiles > memory.rss * 0.85, `${heap.present} and ${heap.mappedFiles} of ${memory.rss}`);

@@ -53,10 +53,13 @@ fn heap(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
 
     // What V8 and the program know of: pages, stores, texts. Nothing is counted twice.
     let mut known: Vec<Range<u64>> = Vec::new();
-    let mut by_space: BTreeMap<(u64, stillcore_v8::Space), u64> = BTreeMap::new();
+    // Of a space: bytes, and those present. New space has the half that is empty too.
+    let mut by_space: BTreeMap<(u64, stillcore_v8::Space), (u64, u64)> = BTreeMap::new();
     for page in v8.pages.pages() {
         let range = page.base..page.base.saturating_add(page.size);
-        *by_space.entry((page.heap, page.space)).or_default() += present.bytes(&range);
+        let (size, here) = by_space.entry((page.heap, page.space)).or_default();
+        *size += page.size;
+        *here += present.bytes(&range);
         known.push(range);
     }
     for ((heap, space), used) in graph.spaces() {
@@ -66,20 +69,20 @@ fn heap(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
             .find(|isolate| isolate.heap == heap)
             .map(|isolate| isolate.id);
         let owner = isolate.map_or("all isolates".to_owned(), |id| format!("isolate {id}"));
-        let here = by_space.remove(&(heap, space)).unwrap_or(0);
+        let (size, here) = by_space.remove(&(heap, space)).unwrap_or_default();
         lines.push(Line {
             name: format!("{owner} {}", space.name()),
-            size: used.bytes,
+            size,
             present: here,
             more: format!("{:>12} {:>12}", used.objects, used.reachable),
             json: json!({
-                "isolate": isolate, "space": space.name(), "pages": used.pages, "bytes": used.bytes, "present": here,
+                "isolate": isolate, "space": space.name(), "pages": used.pages, "bytes": size, "present": here,
                 "objects": used.objects, "reachable": used.reachable,
             }),
         });
     }
     let spaces = lines.len();
-    let others: u64 = by_space.values().sum();
+    let others: u64 = by_space.values().map(|(_, here)| here).sum();
     if others > 0 {
         // Another isolate than --isolate, and what the garbage collector has left behind.
         lines.push(Line::outside(
