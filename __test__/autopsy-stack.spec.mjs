@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { binary, folder, noBinary } from './support/autopsy.mjs';
+import { binary, folder, noBinary, stillcore } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
 import { assertEqual, coreIn, died, pattern, printed, program, read, stackOf } from './support/stacks.mjs';
 
@@ -92,6 +92,18 @@ for (const node of await nodes()) {
       }
     });
   }
+
+  test(`a process that ran out of memory says so, on ${node.label}`, { skip }, (t) => {
+    if (pattern !== 'core') return t.skip(`core_pattern is ${pattern}, not core`);
+    const place = folder();
+    const leak = 'const list = []; (function leaks() { for (;;) list.push({}) })()';
+    spawnSync('sh', ['-c', 'ulimit -c unlimited; exec "$0" "$@"', node.path, '--max-old-space-size=20', '-e', leak], { cwd: place });
+    const core = coreIn(place);
+    if (!core) return t.skip('the kernel left no core');
+    const lines = stillcore('jsstack', core).split('\n');
+    const reason = lines.findIndex((line) => /^native: .*V8::FatalProcessOutOfMemory\(/.test(line));
+    assert.ok(reason > 0 && reason < lines.findIndex((line) => /^js: +leaks /.test(line)), lines.join('\n'));
+  });
 
   test(`a core by the kernel's way has V8's stack, on ${node.label}`, { skip }, async (t) => {
     if (pattern !== 'core') return t.skip(`core_pattern is ${pattern}, not core`);

@@ -16,7 +16,7 @@ pub const TABLE: &[Spec] = &[
         about: "JavaScript and native frames of threads in one trace, and what awaits them",
         manual: "\
 One frame a line: its kind, its name as V8's own traces have it, and where. Frames of Node and of V8 itself are folded
-unless -a. Of a trace of optimised code the inlined callees have frames too. A frame of WebAssembly has the name that its
+unless -a, but for the one that ended the process (out of memory, a fatal error). Of a trace of optimised code the inlined callees have frames too. A frame of WebAssembly has the name that its
 module gives it, the function's number, and its place in the module's bytes. Under async: stands what awaits the async
 functions above.
 
@@ -143,7 +143,7 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             // The innermost native frame says where the thread is; of threads without JavaScript all are shown.
             let hidden = is_js
                 && match frame.kind {
-                    FrameKind::Native => index != 0,
+                    FrameKind::Native => index != 0 && !is_end(&frame.name),
                     FrameKind::Builtin => false,
                     _ => frame.internal,
                 };
@@ -179,6 +179,17 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     }
     answer.json = json!({ "threads": threads });
     Ok(answer)
+}
+
+/// Whether native code there ends the process: it says why, and there may be no JavaScript on the stack that does.
+fn is_end(name: &str) -> bool {
+    const ENDS: [&str; 4] = [
+        "V8::FatalProcessOutOfMemory(",
+        "V8_Fatal(",
+        "TriggerUncaughtException(",
+        "node::Assert(",
+    ];
+    ENDS.iter().any(|end| name.contains(end))
 }
 
 /// A frame as lines.
