@@ -251,7 +251,7 @@ test('every word of mdb_v8 and llnode works, or names what to use instead', { sk
     `${fn}::jsclosure`, `${array}::jsarray`, `${array}::jsarray -i`, `${object}::jsconstructor`, `${object}::jsconstructor -v`,
     `${frame}::jsframe`, `${frame}::jsframe -aiv`, `${frame}::jsframe -n 3`, `${frame}::jsframe -f ${name}`, `${frame}::jsframe -p file`,
     '::jsstack', '::jsstack -a', '::jsstack -v', '::jsstack -av', '::jsstack -vn0', '::jsstack -f leave', '::jsstack -p this', '::jsstack -p file', '::jsstack -p posn', '::jsstack -p arg1',
-    `${fn}::jsfunction`, '::jsfunctions', '::jsfunctions -X', '::jsfunctions -s busy.cjs', '::jsfunctions -n waitsFor', `::jsfunctions -x ${fn}`, `${fn}::jsfunctions -l`,
+    `${fn}::jsfunction`, '::jsfunctions', '::jsfunctions -X', '::jsfunctions -s busy.cjs', '::jsfunctions -n waitsFor', `::jsfunctions -x ${fn}`, `${fn}::jsfunctions -l`, '::jsfunctions -n waitsForDatabase -l',
     `${object}::jsprint`, `${object}::jsprint -a`, `${object}::jsprint -b`, `${object}::jsprint -d 3`, `${object}::jsprint -ad1`, `${object}::jsprint spawnfile`, `${object}::jsprint spawnfile pid`,
     `${object}::jsprint -N 10`, `${object}::jsprint -v`, `${fn}::jssource`, `${fn}::jssource -n 2`, `${buffer}::nodebuffer`, `${buffer}::nodebuffer -a`, `${buffer}::nodebuffer -f`,
     `${array}::walk jselement`, `${array}::walk jselement | ::jsprint`, `${object}::walk jsprop`, '::walk jsframe', '::walk jsframe | ::jsframe', `${array}::jselement`, `${object}::jsprop`,
@@ -265,10 +265,11 @@ test('every word of mdb_v8 and llnode works, or names what to use instead', { sk
     'v8 findjsobjects --detailed', 'v8 findjsinstances ChildProcess', 'v8 findjsinstances -v ChildProcess', 'v8 findjsinstances --verbose -n 1 Object', 'v8 findjsinstances --output-limit 2 Object',
     'v8 findjsinstances -n 0 ChildProcess', 'v8 findjsinstances -F -m -l 5 ChildProcess', `v8 findrefs ${object}`, `v8 findrefs -v ${object}`, `v8 findrefs --value ${object}`, 'v8 findrefs -n spawnfile', 'v8 findrefs --name spawnfile',
     'v8 findrefs -s sleep', 'v8 findrefs --string sleep', `v8 findrefs -r ${object}`, `v8 findrefs --recursive ${object}`, 'v8 getactivehandles', 'v8 getactiverequests', 'v8 nodeinfo', 'v8 settings set color off',
-    'v8 settings set color auto', 'v8 help', 'jsstack', `jsprint 0x${object}`, 'jssource', 'findjsobjects', 'findjsinstances ChildProcess', 'help', 'help v8 bt', 'help ::jsstack',
+    'v8 settings set color auto', 'v8', 'v8 help', 'jsstack', `jsprint 0x${object}`, 'jssource', 'findjsobjects', 'findjsinstances ChildProcess', 'help', 'help v8 bt', 'help ::jsstack',
   ];
   const silent = /load|settings set|v8warnings|-f leave|! true|-vn0$|jsfindrefs|-x /;
-  const replaced = ['::stack', '::regs', '$r', '::status', '::findleaks', '::ugrep 12', '::umastat', '::v8field JSArray length 8', '::mappings', 'v8 settings set tree-padding 4'];
+  const replaced = ['::stack', '::regs', '$r', '::status', '::findleaks', '::ugrep 12', '::umastat', '::v8field JSArray length 8', '::mappings', 'v8 settings set tree-padding 4',
+    'bt', 'thread backtrace all', 'info threads', 'frame 1', 'process status', 'x/8gx 0x1000'];
   const lines = [...working, ...replaced];
   const script = lines.flatMap((line, index) => [line, `! echo @@${index}@@`]).join('\n');
   const done = spawnSync('sh', ['-c', 'exec "$0" autopsy "$1" --isolate 0 2>&1', binary, core], { input: `${script}\n`, encoding: 'utf8', env: environment(), maxBuffer: 1 << 28, timeout: 100_000 });
@@ -279,13 +280,14 @@ test('every word of mdb_v8 and llnode works, or names what to use instead', { sk
   for (const [index, line] of lines.entries()) {
     const said = answers[index];
     if (index >= working.length) {
-      if (!/^stillcore: .*(jsstack|stillcore threads|stillcore info|findjsobjects|jsfindrefs|heap|layout|stillcore memory|jsprint)/.test(said)) failed.push([line, said]);
+      if (!/^stillcore: .*(jsstack|stillcore threads|stillcore info|findjsobjects|jsfindrefs|heap|layout|stillcore memory|jsprint|v8internal)/.test(said)) failed.push([line, said]);
     } else if (/^stillcore: (?!note)/m.test(said) || (said === '' && !silent.test(line))) failed.push([line, said]);
   }
   assert.deepEqual(failed, []);
   // The same meaning, and not only accepted.
   const answer = (line) => answers[lines.indexOf(line)];
   assert.equal(answer(`${object}::jsprint spawnfile`), "'sleep'\n");
+  assert.ok(answer('::jsfunctions -n waitsForDatabase -l').split('\n').includes(`0x${fn}`));
   assert.equal(answer('::findjsobjects -c ChildProcess | ::findjsobjects | ::jsprint spawnfile'), "'sleep'\n");
   assert.equal(answer(`${array}::walk jselement | ::jsprint`), "'sleep'\n'600'\n");
   assert.equal(answer('v8 bt'), answer('::jsstack'));

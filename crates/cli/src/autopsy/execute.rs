@@ -155,7 +155,9 @@ fn one_line(error: &clap::Error) -> String {
 
 fn unknown(step: &Step) -> Usage {
     let name = step.words[0].as_str();
-    if let Some(instead) = tongues::instead(name) {
+    // gdb has x/8gx.
+    let word = name.split_once('/').map_or(name, |(word, _)| word);
+    if let Some(instead) = tongues::instead(word) {
         return Usage(format!("{name} is not here. {instead}"));
     }
     let known = table::all().map(|spec| spec.name.to_owned());

@@ -143,6 +143,7 @@ mod tests {
             ("walk jselement 12", "jselement 12"),
             ("help ::jsstack", "help ::jsstack"),
             ("::walk jsframe", "walk jsframe"),
+            ("v8", "help"),
             ("strings --grep 'a | b'", "strings --grep a | b"),
             ("strings --grep std::string", "strings --grep std::string"),
         ] {

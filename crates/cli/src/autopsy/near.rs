@@ -14,9 +14,8 @@ pub fn near(word: &str, known: impl IntoIterator<Item = String>) -> Vec<String> 
         .into_iter()
         .filter_map(|one| {
             let lower = one.to_lowercase();
-            let within = !word.is_empty()
-                && lower.len() > 2
-                && (lower.contains(&word) || word.contains(&lower));
+            let within =
+                word.len().min(lower.len()) > 2 && (lower.contains(&word) || word.contains(&lower));
             // A name from a core may have any length, and a long one is not near a short one.
             let distance = if lower.len().abs_diff(word.len()) <= 2 * most {
                 damerau_levenshtein(&word, &lower)
@@ -54,6 +53,7 @@ mod tests {
         assert_eq!(near("objects", known()), ["findjsobjects"]);
         assert_eq!(near("frobnicate", known()), [""; 0]);
         assert_eq!(near("", known()), [""; 0]);
+        assert_eq!(near("i", known()), [""; 0]);
         assert_eq!(hint("Sesion", ["Session".to_owned()]), "; there is Session");
     }
 }

@@ -35,6 +35,27 @@ const INSTEAD: &[(&str, &str)] = &[
         "this does not disassemble: v8code ADDR tells where code lies, for gdb",
     ),
     (
+        "thread",
+        "gdb's and lldb's thread: jsstack -t TID, or -t all",
+    ),
+    (
+        "frame",
+        "a frame: jsstack -v has receiver and arguments of each, jsframe FP those of one",
+    ),
+    (
+        "process",
+        "what died and why: stillcore info CORE; and nodeinfo here",
+    ),
+    (
+        "info",
+        "gdb's info: nodeinfo, isolates, layout; stillcore threads, memory, modules CORE",
+    ),
+    (
+        "x",
+        "words of memory: v8internal ADDR of an object; whatis ADDR tells what is there",
+    ),
+    ("print", "a value: jsprint ADDR"),
+    (
         "v8field",
         "fields need not be told: layout lists all of them and where each came from",
     ),
@@ -59,6 +80,8 @@ pub fn translate(words: &mut Vec<String>) {
         "$c" | "$C" => put(words, &["jsstack", "-a"]),
         "$r" => put(words, &["regs"]),
         "$q" => put(words, &["quit"]),
+        // llnode's v8 alone lists what there is.
+        "v8" if words.len() == 1 => put(words, &["help"]),
         "settings" => {
             words.remove(0);
             if words.is_empty() {

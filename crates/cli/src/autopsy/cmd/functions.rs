@@ -1,6 +1,6 @@
 //! Functions, their source and what they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use clap::ArgMatches;
 use serde_json::{Value as Json, json};
@@ -30,7 +30,7 @@ place in a script, builtin and V8's name of it, or native code: what C++ gave to
                 .arg(text('n', "name", "NAME", "Whose name contains this"))
                 .arg(text('x', "instr", "ADDR", "Whose compiled code holds this address"))
                 .arg(flag('X', "instructions", "Where the compiled code is"))
-                .arg(flag('l', "list", "All closures of the function at ADDR"))
+                .arg(flag('l', "list", "All closures, one address a line: of the function at ADDR, or of those that -s, -n and -x keep"))
         },
         run: jsfunctions,
     },
@@ -124,6 +124,7 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
         Some(_) => Some(v8.shared_of(given(autopsy, matches)?)?.address()),
         None => None,
     };
+    let list = matches.get_flag("list");
     let mut closures = Vec::new();
     graph.each(true, |object| {
         if object.map.kind == Kind::JsFunction
@@ -136,18 +137,12 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
                 .entry(shared.address())
                 .or_insert((object.address | 1, 0));
             entry.1 += 1;
-            if only.is_some() {
-                closures.push(object.address | 1);
+            if list {
+                closures.push((shared.address(), object.address | 1));
             }
         }
     });
     let mut answer = Answer::default();
-    if matches.get_flag("list") {
-        answer.lines = closures.iter().map(|address| hex(*address)).collect();
-        answer.json = json!(answer.lines);
-        answer.addresses = closures;
-        return Ok(answer);
-    }
     let instr = get(matches, "instr").map(address).transpose()?;
     answer.lines.push(format!(
         "{:>16} {:>7}  {:<40} {}",
@@ -156,6 +151,7 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
     let mut found: Vec<_> = by_shared.into_iter().collect();
     found.sort_by_key(|(shared, (_, count))| (std::cmp::Reverse(*count), *shared));
     let mut rows = Vec::new();
+    let mut listed = HashSet::new();
     for (shared, (function, count)) in found {
         let Ok(about) = v8.shared(Tagged::of(shared)) else {
             continue;
@@ -195,6 +191,7 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
         }
         answer.lines.push(line);
         answer.addresses.push(function);
+        listed.insert(shared);
         rows.push(json!({
             "function": hex(function), "count": count, "name": name, "from": from, "script": script,
             "shared": hex(shared | 1), "code": code.map(|(start, size)| json!({ "start": hex(start), "size": size })),
@@ -204,6 +201,15 @@ fn jsfunctions(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer
         answer.notes.push("no function is like that".to_owned());
     }
     answer.json = Json::Array(rows);
+    if list {
+        let closures = closures.into_iter();
+        answer.addresses = closures
+            .filter(|(shared, _)| listed.contains(shared))
+            .map(|(_, closure)| closure)
+            .collect();
+        answer.lines = answer.addresses.iter().map(|at| hex(*at)).collect();
+        answer.json = json!(answer.lines);
+    }
     Ok(answer)
 }
 
