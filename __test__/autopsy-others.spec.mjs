@@ -119,6 +119,7 @@ for (const node of [...await pastNodes(), ...debian]) {
     const { core, said } = scenario(node);
     const info = ask('nodeinfo', core);
     assert.deepEqual([info.version, info.argv, info.pid], [said.version, said.argv, said.pid]);
+    assert.ok(info.uptime > 0 && info.uptime < 600, `${info.uptime} s`);
     assert.ok(ask('handles', core, '--isolate', '0').some((handle) => handle.class === 'TCP' && handle.type === 'tcp' && handle.active));
     const timers = ask('timers', core, '--isolate', '0');
     assert.ok(timers.some((timer) => timer.repeat === 1e6 && timer.callback.text.includes('tick')));

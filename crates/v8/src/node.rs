@@ -167,27 +167,30 @@ impl V8 {
         })
     }
 
-    /// How far the clock of an environment's timers had come at the last turn of its event loop, in milliseconds: what
-    /// `Timeout._idleStart` counts with.
-    pub fn timer_clock(&self, environment: u64) -> Option<u64> {
+    /// The words of an environment.
+    fn environment_words(&self, environment: u64) -> Option<Vec<u64>> {
         let bytes = self
             .memory
             .bytes(environment, ENVIRONMENT_REACH, ENVIRONMENT_REACH)
             .ok()?;
-        let words: Vec<u64> = bytes
-            .chunks_exact(8)
-            .map(|word| {
-                word.iter()
-                    .rev()
-                    .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-            })
-            .collect();
-        // The first of Environment's handles is its timer (data, loop, type, ...: 152 bytes); behind it comes one with the
-        // same loop.
-        let event_loop = words.windows(21).find_map(|handle| {
-            (handle[2] as u32 == UV_TIMER && handle[1] != 0 && handle[1] == handle[20])
-                .then_some(handle[1])
-        })?;
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        Some(bytes.chunks_exact(8).map(word).collect())
+    }
+
+    /// The event loop of the main isolate, by its environment.
+    fn main_loop(&self) -> Option<u64> {
+        let words = self
+            .native_contexts(Some(0))
+            .into_iter()
+            .find_map(|context| self.environment_words(self.environment(context).ok()?))?;
+        event_loop(&words)
+    }
+
+    /// How far the clock of an environment's timers had come at the last turn of its event loop, in milliseconds: what
+    /// `Timeout._idleStart` counts with.
+    pub fn timer_clock(&self, environment: u64) -> Option<u64> {
+        let words = self.environment_words(environment)?;
+        let event_loop = event_loop(&words)?;
         let now = self.memory.u64(event_loop.wrapping_add(LOOP_TIME)).ok()?;
         let start = self
             .memory
@@ -222,7 +225,11 @@ impl V8 {
         // From 2001 to 2286.
         .filter(|at| (1e15..1e16).contains(at));
         let start = word("_ZN4node11per_process15node_start_timeE", 0);
-        let turn = word("default_loop_struct", LOOP_TIME);
+        // Distributions have libuv in a library of its own, and its variable without a name.
+        let turn = word("default_loop_struct", LOOP_TIME).or_else(|| {
+            let at = self.main_loop()?.checked_add(LOOP_TIME)?;
+            self.memory.u64(at).ok()
+        });
         Clocks {
             started: started.map(|at| at as u64),
             last_turn: start
@@ -260,4 +267,13 @@ impl V8 {
             _ => None,
         }
     }
+}
+
+/// The event loop in the words of an environment. The first of its handles is its timer (data, loop, type, ...: 152 bytes);
+/// behind it comes one with the same loop.
+fn event_loop(words: &[u64]) -> Option<u64> {
+    words.windows(21).find_map(|handle| {
+        (handle[2] as u32 == UV_TIMER && handle[1] != 0 && handle[1] == handle[20])
+            .then_some(handle[1])
+    })
 }
