@@ -114,8 +114,8 @@ impl Version {
             return Ok((
                 0,
                 Some(
-                    "Node 18 is read by the layout of Node 20 where neither the binary nor the table has its own: stacks, values and \
-                     counts were compared with the process's own on 18.20 alone, and when the process began is not told"
+                    "Node 18 is read by the layout of Node 20 where neither the binary nor the table has its own (compared with 18.20): \
+                     frames of WebAssembly and when the process began are lacking, and some garbage counts as reachable"
                         .to_owned(),
                 ),
             ));
