@@ -110,9 +110,12 @@ fn without_arguments(name: &str) -> String {
             open == 0
         });
     match (start, behind_arguments(&name[end + 1..])) {
-        // `(anonymous namespace)::x` has no arguments, and what begins with a bracket no name.
+        // `(anonymous namespace)::x` has no arguments, what begins with a bracket no name, and those of `operator()` are its
+        // name: so the debug information calls it.
         (Some((start, _)), Some(behind))
-            if start > 0 && !name[start..].starts_with("(anonymous") =>
+            if start > 0
+                && !name[start..].starts_with("(anonymous")
+                && !name[..start].ends_with("operator") =>
         {
             format!("{}{behind}", &name[..start])
         }
@@ -187,6 +190,12 @@ mod tests {
             (
                 "core::ops::function::FnOnce::call_once",
                 "core::ops::function::FnOnce::call_once",
+            ),
+            ("operator()", "operator()"),
+            ("a::operator()", "a::operator()"),
+            (
+                "main::{lambda(int)#1}::operator()(int) const",
+                "main::{lambda(int)#1}::operator()",
             ),
             ("main.(*T).rec", "main.(*T).rec"),
             (
