@@ -358,6 +358,25 @@ fn python_s_zips_and_tars_are_opened_too() {
 }
 
 #[test]
+fn zips_of_other_methods_are_refused_by_name() {
+    let place = Place::new();
+    place.write("the core", &core_bytes(SIZE));
+    let script = "import zipfile\n\
+        for number in (12, 14): zipfile.ZipFile('%d.zip' % number, 'w', number).write('the core')\n";
+    if !run_in(place.folder.path(), "python3", &["-c", script]) {
+        return;
+    }
+    for (file, words) in [
+        ("12.zip", "by bzip2 (method 12)"),
+        ("14.zip", "by LZMA (method 14)"),
+    ] {
+        let error = open(&place.path(file), &place.options).unwrap_err();
+        assert!(matches!(error, OpenError::Unsupported(_)), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
 fn names_with_line_ends_do_not_end_the_attributes_of_a_tar_archive() {
     let place = Place::new();
     let core = core_bytes(SIZE);

@@ -239,11 +239,7 @@ impl Local {
         let plain: Box<dyn Read> = match self.method {
             STORED => Box::new(stored),
             DEFLATED => Box::new(flate2::read::DeflateDecoder::new(stored)),
-            other => {
-                return unsupported(format!(
-                    "an entry of the zip archive is compressed by a method other than deflate: {other}"
-                ));
-            }
+            other => return Err(super::zip::other_method(other)),
         };
         Ok(Box::new(Checked {
             plain,
