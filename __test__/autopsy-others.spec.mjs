@@ -142,6 +142,9 @@ for (const node of [...await pastNodes(), ...debian]) {
     // Without the files of that system the binary is missing, and that is what is said.
     const without = tried('jsstack', core, '--sysroot', folder());
     assert.notEqual(without.status, 0);
-    assert.match(without.stderr, /--sysroot/);
+    assert.match(without.stderr, /library that has V8 .* was not found: .*libnode\.so\.\d+ with build-id .*\(--sysroot DIR\)/);
+    // The program alone is not enough: V8 is in its library.
+    const alone = tried('autopsy', join(node.sysroot, 'usr/bin/node'), core, '--sysroot', folder(), '-e', 'jsstack');
+    assert.match(alone.stderr, /library that has V8 .*libnode\.so/);
   });
 }

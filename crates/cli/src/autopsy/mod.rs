@@ -261,14 +261,32 @@ fn without_binary(error: V8Error, process: &Process) -> anyhow::Error {
     let Some(executable) = process.executable() else {
         return error.into();
     };
-    if !matches!(error, V8Error::NoV8(_)) || executable.file.is_some() {
+    if !matches!(error, V8Error::NoV8(_)) {
         return error.into();
     }
-    let path = lossy(&executable.path);
-    let id = executable.build_id.as_deref().map_or(String::new(), |id| {
+    // Debian's node is a small program; V8 is in a library.
+    let library = process
+        .modules
+        .iter()
+        .find(|module| module.file.is_none() && module.name().starts_with(b"libnode.so"));
+    let (wanted, what, name_it) = match (library, executable.file.is_none()) {
+        (Some(library), _) => (
+            library,
+            "library that has V8",
+            "Name the folder that the files of its system lie below",
+        ),
+        (None, true) => (
+            executable,
+            "node binary",
+            "Name the binary (stillcore autopsy NODE CORE, or --exe NODE), or the folder that it lies below",
+        ),
+        (None, false) => return error.into(),
+    };
+    let path = lossy(&wanted.path);
+    let id = wanted.build_id.as_deref().map_or(String::new(), |id| {
         format!(" with build-id {}", build_id(id))
     });
-    let others: Vec<String> = executable
+    let others: Vec<String> = wanted
         .mismatches
         .iter()
         .map(|other| {
@@ -280,9 +298,8 @@ fn without_binary(error: V8Error, process: &Process) -> anyhow::Error {
         })
         .collect();
     anyhow::anyhow!(
-        "the node binary of this core is wanted, since its symbols say what is where, and it was not found: {}the core \
-         names {path}{id}. Name the binary (stillcore autopsy NODE CORE, or --exe NODE), or the folder that it lies below \
-         as in a container's root (--sysroot DIR)",
+        "the {what} of this core is wanted, since its symbols say what is where, and it was not found: {}the core \
+         names {path}{id}. {name_it} as in a container's root (--sysroot DIR)",
         others.concat()
     )
 }
