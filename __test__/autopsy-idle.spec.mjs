@@ -22,6 +22,18 @@ for (const node of await nodes()) {
     assert.equal(groups.reduce((sum, { count }) => sum + count, 0), 21);
   });
 
+  test(`who holds something is told by property and index, through V8's stores, on ${node.label}`, { skip }, () => {
+    const held = json('findjsinstances', idle(node), 'IdleHeld', '--isolate', '0').instances;
+    assert.equal(held.length, 20);
+    const asked = held.flatMap((address) => ['-e', `jsfindrefs ${address}`]);
+    const answers = stillcore('autopsy', idle(node), '--json', '--isolate', '0', ...asked).trim().split('\n');
+    const refs = answers.map((answer) => JSON.parse(answer).map(({ as }) => as));
+    assert.deepEqual(refs.flat().filter((as) => as.startsWith('Array')).sort(), held.map((_, index) => `Array[${index}]`).sort());
+    const { path } = json('jsfindrefs', idle(node), held[0], '-r', '--isolate', '0');
+    const steps = path.map(({ as }) => as);
+    assert.ok(steps.some((as) => /^\[\d+\]$/.test(as)) && steps.includes('.held'), JSON.stringify(path));
+  });
+
   test(`pending promises name the functions of then, catch and finally, on ${node.label}`, { skip }, () => {
     const text = stillcore('promises', idle(node));
     for (const [name, line] of [['then(onValue)', 32], ['catch(onError)', 33], ['finally(onEnd)', 34], ['awaitsHeld', 35]]) {

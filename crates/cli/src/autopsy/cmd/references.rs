@@ -113,17 +113,18 @@ fn collect(
 ) -> anyhow::Result<()> {
     let v8 = &autopsy.v8;
     let mut seen: HashSet<u64> = targets.iter().copied().collect();
-    // What leads from a holder to the target, by the object in between; and whether that is weak.
-    let mut level: BTreeMap<u64, (String, bool)> = targets
+    // What leads from a holder to the target, by the object in between; whether that is weak; and what of it a developer sees:
+    // the target, or the context that it is in.
+    let mut level: BTreeMap<u64, (String, bool, u64)> = targets
         .iter()
-        .map(|target| (*target, (String::new(), false)))
+        .map(|target| (*target, (String::new(), false, *target)))
         .collect();
     for _ in 0..=depth {
         let list: Vec<u64> = level.keys().copied().collect();
         let references = graph.references(&list, &autopsy.stop)?;
-        let mut next: BTreeMap<u64, (String, bool)> = BTreeMap::new();
+        let mut next: BTreeMap<u64, (String, bool, u64)> = BTreeMap::new();
         for (target, list) in references {
-            let (path, through) = level.get(&target).cloned().unwrap_or_default();
+            let (path, through, seen_as) = level.get(&target).cloned().unwrap_or_default();
             for mut reference in list {
                 if autopsy.stopped() {
                     anyhow::bail!("stopped");
@@ -132,8 +133,11 @@ fn collect(
                 let Some(object) = graph.object(reference.from) else {
                     continue;
                 };
-                let how = describe(v8, &reference, Tagged::of(target));
+                let mut how = describe(v8, &reference, Tagged::of(target));
                 if object.map.kind.is_js_object() {
+                    if how.is_empty() && seen_as != target {
+                        how = member(v8, reference.from, seen_as);
+                    }
                     let class = v8
                         .class_name(object.tagged())
                         .map_or("?".to_owned(), |class| class.to_string());
@@ -156,11 +160,15 @@ fn collect(
                         });
                     }
                     // Held strongly in one way is held strongly.
-                    if let Some((_, weak)) = next.get_mut(&reference.from) {
+                    if let Some((_, weak, _)) = next.get_mut(&reference.from) {
                         *weak &= reference.weak;
                     } else if seen.insert(reference.from) && next.len() < 4096 {
                         let text = inner(&object.map.kind, &how, &path);
-                        next.insert(reference.from, (text, reference.weak));
+                        let seen_as = match object.map.kind {
+                            Kind::Context => reference.from,
+                            _ => seen_as,
+                        };
+                        next.insert(reference.from, (text, reference.weak, seen_as));
                     }
                 }
             }
@@ -182,6 +190,27 @@ fn inner(kind: &Kind, how: &str, path: &str) -> String {
         Kind::Context => format!(" closes over{how}{path}"),
         _ => path.to_owned(),
     }
+}
+
+/// The property or element by which an object has another that lies in one of its backing stores.
+fn member(v8: &V8, from: u64, value: u64) -> String {
+    let (from, value) = (Tagged::of(from), Tagged::of(value));
+    for property in v8.properties(from).unwrap_or_default() {
+        if matches!(property.slot, stillcore_v8::Slot::Value(held) if held.strong() == value) {
+            return format!(".{}", v8.key_text(&property));
+        }
+    }
+    let Ok(elements) = v8.field(from.address(), v8.c.elements) else {
+        return String::new();
+    };
+    if v8.kind_of(elements).ok() != Some(Kind::FixedArray) {
+        return String::new();
+    }
+    let length = v8.array_length(elements).unwrap_or(0).min(MOST_ELEMENTS);
+    (0..length)
+        .map_while(|index| v8.element_of(elements, index).ok())
+        .position(|held| held == value)
+        .map_or(String::new(), |index| format!("[{index}]"))
 }
 
 /// Under what name an object refers to another.
@@ -329,6 +358,8 @@ fn by_string(autopsy: &Autopsy, text: &str, depth: usize) -> anyhow::Result<Answ
 
 /// Most lines of an answer.
 const MOST: usize = 10_000;
+/// Elements of an array that one is looked for among.
+const MOST_ELEMENTS: u64 = 1 << 20;
 /// The objects of a path that are shown at each end of a long one.
 const ENDS: usize = 50;
 
@@ -365,16 +396,38 @@ fn path_to_root(autopsy: &Autopsy, value: Tagged) -> anyhow::Result<Answer> {
             continue;
         }
         let text = v8.brief(Tagged::of(at));
-        let how = match path.objects.get(index + 1) {
+        let mut how = match path.objects.get(index + 1) {
             Some(&to) => holds(v8, &graph, at, to),
             None => String::new(),
         };
+        // What lies in a backing store is the object's all the same.
+        if how.is_empty()
+            && v8
+                .kind_of(Tagged::of(at))
+                .is_ok_and(|kind| kind.is_js_object())
+            && let Some(&to) = path.objects[index + 1..]
+                .iter()
+                .find(|to| !is_store(v8, **to))
+        {
+            how = member(v8, at, to);
+        }
         answer.lines.push(format!("  {:#x} {text}{how}", at | 1));
         answer.addresses.push(at | 1);
         steps.push(json!({ "object": hex(at | 1), "value": text, "as": how.trim_start() }));
     }
     answer.json = json!({ "root": place, "length": count, "path": steps });
     Ok(answer)
+}
+
+/// Whether this is a part of the object that holds it.
+fn is_store(v8: &V8, at: u64) -> bool {
+    v8.map_of(Tagged::of(at)).is_ok_and(|map| {
+        let name = v8.types.name(map.instance_type);
+        !map.kind.is_js_object()
+            && (name.ends_with("_ARRAY")
+                || name.ends_with("_DICTIONARY")
+                || name == "PROPERTY_CELL")
+    })
 }
 
 /// Under what name one object holds the next.
