@@ -183,6 +183,45 @@ test('a word that is mistyped is told what is near it', { skip: skipNewest }, ()
   ]) assert.match(run(['autopsy', core, '-e', line]).stderr, said, line);
 });
 
+test('docs/autopsy.md knows every field of the JSON', { skip: skipNewest }, () => {
+  const { core } = busy(newest);
+  const docs = readFileSync(join(root, 'docs', 'autopsy.md'), 'utf8').match(/## As JSON\n([^]*?)\n## /)[1];
+  const words = (text) => [...text.matchAll(/`(\w+)`/g)].map(([, word]) => word);
+  const ofValues = words(docs.match(/A \*value\* has[^]*?\n\n/)[0]);
+  const rows = new Map();
+  for (const [, commands, fields] of docs.matchAll(/^\| (`.*?) \| (.*) \|$/gm)) for (const name of words(commands)) rows.set(name, words(fields));
+  const object = json('findjsinstances', core, 'ChildProcess', '--isolate', '0').instances[0];
+  const fn = json('jsfunctions', core, '-n', 'waitsForDatabase')[0].function;
+  const [frame] = stillcore('walk', core, 'jsframe').split('\n');
+  const buffer = json('findjsinstances', core, 'Buffer', '-n', '1').instances[0];
+  const string = json('strings', core, '--min', '20')[0].address;
+  const lines = [
+    'jsstack', `jsframe ${frame}`, `jsprint ${object} -d 3`, `inspect ${object}`, `jsprop ${object}`, `jsconstructor ${object}`, `nodebuffer ${buffer}`, `v8str ${string}`,
+    'findjsobjects', `findjsobjects ${object}`, 'findjsinstances ChildProcess', `jsfindrefs ${object}`, `jsfindrefs ${object} -r`, 'jsfindrefs -n spawnfile', 'jsfindrefs -s sleep',
+    'jsfunctions', 'jsfunctions -n waits -l', `jsfunction ${fn}`, `jssource ${fn}`, `jsclosure ${fn}`, 'scripts', 'nodeinfo', 'isolates', 'handles', 'requests', 'timers', 'promises', 'promises -a',
+    'jsmodules', 'heap', `whatis ${object}`, `whatis ${frame}`, 'whatis 0', 'strings --min 100', 'layout', `v8type ${object}`, `v8code ${fn}`, `v8print ${object}`, `v8internal ${object}`,
+  ];
+  const answers = stillcore('autopsy', core, '--json', '--isolate', '0', ...lines.flatMap((line) => ['-e', line])).trim().split('\n');
+  assert.equal(answers.length, lines.length);
+  const unknown = new Set();
+  for (const [index, line] of lines.entries()) {
+    const name = line.split(' ')[0];
+    const known = new Set([...rows.get(name) ?? [], ...ofValues]);
+    assert.ok(rows.has(name), name);
+    const look = (value) => {
+      if (Array.isArray(value)) return value.forEach(look);
+      if (value === null || typeof value !== 'object') return;
+      for (const [key, inner] of Object.entries(value)) {
+        if (!known.has(key)) unknown.add(`${name}: ${key}`);
+        // What Node itself says of its release, versions and features.
+        if (!(name === 'nodeinfo' && /^(release|versions|features)$/.test(key))) look(inner);
+      }
+    };
+    look(JSON.parse(answers[index]));
+  }
+  assert.deepEqual([...unknown], []);
+});
+
 test('a core that is cut off so early that no V8 is in it says that it is', { skip: skipNewest }, () => {
   const cut = join(folder(), 'cut');
   const from = openSync(busy(newest).core);

@@ -34,7 +34,7 @@ pub struct Value {
     #[serde(skip_serializing_if = "is_zero")]
     pub more: u64,
     /// How many properties are not shown.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(rename = "moreProperties", skip_serializing_if = "is_zero")]
     pub more_properties: u64,
     /// It is not opened, for the depth or because it is being printed further out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +59,7 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The key of a Map's entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "mapKey", skip_serializing_if = "Option::is_none")]
     pub map_key: Option<Value>,
     /// The value.
     pub value: Value,
