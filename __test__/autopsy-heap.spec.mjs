@@ -97,6 +97,21 @@ for (const node of await nodes()) {
     assert.match(none.stderr, /no path from a root leads to .*garbage/);
   });
 
+  test(`every object is listed once, and native contexts without the heap, on ${node.label}`, { skip }, () => {
+    const { core } = plant(node);
+    const all = json('findjsobjects', core, '-l', '--isolate', '0');
+    const sum = json('findjsobjects', core, '--isolate', '0').groups.reduce((sum, { count }) => sum + count, 0);
+    assert.equal(all.length, sum);
+    assert.equal(new Set(all).size, sum);
+    // Every instance of a class is among them, however it is asked for.
+    const listed = new Set(all);
+    for (const name of ['PlantedLink', 'PlantedTable']) {
+      const { instances } = json('findjsinstances', core, name, '--isolate', '0');
+      assert.ok(instances.length > 0 && instances.every((address) => listed.has(address)), name);
+    }
+    assert.ok(json('isolates', core).every(({ environment }) => /^0x/.test(environment)));
+  });
+
   test(`heap adds up, and to what the process said, on ${node.label}`, { skip }, () => {
     const { core, memory, spaces } = plant(node);
     const heap = json('heap', core);

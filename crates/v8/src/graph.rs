@@ -334,6 +334,7 @@ fn walk(
             let mut starts = vec![0_u64; words];
             let mut used = 0;
             let mut census = Census::default();
+            let mut maps = 0;
             let gaps = v8.walk_page_with(page, free, &mut walk.maps, &mut walk.buffer, |found| {
                 let index = (found.address - page.area_start) >> 3;
                 if let Some(word) = starts.get_mut((index / 64) as usize) {
@@ -347,6 +348,9 @@ fn walk(
                     map: *found.map,
                     size: found.size,
                 };
+                if object.map.kind.is_js_object() {
+                    maps |= Walked::map_bit(object.map.address);
+                }
                 census.count(v8, &object, found.bytes);
             });
             let bytes = walk.buffer.bytes();
@@ -357,6 +361,7 @@ fn walk(
             };
             let mut done = Walked::new(page.clone(), held, starts, used);
             done.note_moved(&walk.buffer.moved);
+            done.maps = maps;
             let len = bytes.len() as i64;
             if !page.large && len > 0 && room.fetch_sub(len, Ordering::Relaxed) >= len {
                 done.bytes = Some(bytes.into());

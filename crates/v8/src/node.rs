@@ -7,7 +7,7 @@ use crate::object::Slot;
 use crate::tagged::Tagged;
 use crate::types::Kind;
 use crate::uv::{LOOP_TIME, Uv};
-use crate::v8::V8;
+use crate::v8::{Isolate, V8};
 
 /// Most handles or requests that are listed.
 const MAX_LIST: usize = 1 << 20;
@@ -54,12 +54,56 @@ impl V8 {
         })
     }
 
-    /// The native contexts of an isolate, or of all: found by looking through its pages.
+    /// The native contexts of an isolate, or of all: the heap has the head of their list (`native_contexts_list_`), and each
+    /// of them the next. Where no such list is found, the pages are looked through.
     pub fn native_contexts(&self, isolate: Option<usize>) -> Vec<Tagged> {
+        let isolates = self.isolates.iter();
+        let isolates = isolates.filter(|own| isolate.is_none_or(|id| id == own.id));
+        let mut all = Vec::new();
+        for own in isolates {
+            let mut found = self.listed_contexts(own);
+            if found.is_empty() {
+                found = self.walked_contexts(own.id);
+            }
+            all.extend(found);
+        }
+        all
+    }
+
+    fn is_native_context(&self, value: Tagged) -> bool {
+        value.is_pointer()
+            && self
+                .map_of(value)
+                .is_ok_and(|map| self.types.is_native_context(map.instance_type))
+    }
+
+    fn listed_contexts(&self, isolate: &Isolate) -> Vec<Tagged> {
+        let bytes = isolate.heap.wrapping_sub(isolate.address).min(0x40000) + 0x4000;
+        let heads = self.words_at(isolate.address, bytes as usize);
+        let mut found: Vec<Tagged> = Vec::new();
+        let mut line: Vec<Tagged> = heads.into_iter().map(Tagged).collect();
+        while let Some(value) = line.pop() {
+            if !self.is_native_context(value) || found.len() >= 4096 {
+                continue;
+            }
+            let value = Tagged::of(self.moved_to(value.address()).unwrap_or(value.address()));
+            if found.contains(&value) {
+                continue;
+            }
+            found.push(value);
+            let slots = self.array_length(value).unwrap_or(0).min(4096) as usize;
+            let fields = self.words_at(value.address(), 8 * (slots + 4));
+            line.extend(fields.into_iter().map(Tagged));
+        }
+        found.sort_unstable_by_key(|context| context.0);
+        found
+    }
+
+    fn walked_contexts(&self, isolate: usize) -> Vec<Tagged> {
         let free = self.free_areas();
         let mut found = Vec::new();
         for page in self
-            .pages_of(isolate)
+            .pages_of(Some(isolate))
             .into_iter()
             .filter(|page| page.heap != 0 && !page.large)
         {

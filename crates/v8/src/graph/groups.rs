@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::census::{Census, Tally};
-use super::{HeapGraph, Object, Stop};
+use super::page::Walked;
+use super::reader::{Reader, word};
+use super::{HeapGraph, Stop};
 use crate::error::Result;
+use crate::fast::AddressMap;
 use crate::parallel::parallel;
 use crate::tagged::Tagged;
+use crate::types::Kind;
 
 /// Names that are told of an object whose properties are in a dictionary: it may be a table of a million.
 pub const NAMES: usize = 64;
@@ -147,9 +151,9 @@ impl HeapGraph {
         (self.class(example), names)
     }
 
-    fn dictionary_shape(&self, address: u64) -> (String, Vec<String>) {
+    fn dictionary_shape(&self, address: u64, property: Option<&str>) -> (String, Vec<String>) {
         let names = self
-            .dictionary_keys(address, None)
+            .dictionary_keys(address, property)
             .into_iter()
             .filter_map(|key| self.v8.name_text(Tagged(key)))
             .collect();
@@ -163,30 +167,75 @@ impl HeapGraph {
     pub fn like(&self, address: u64, reachable: bool) -> Result<Vec<u64>> {
         let map = self.v8.map_of(Tagged::of(address))?;
         let wanted = if self.v8.is_dictionary_map(&map) {
-            self.dictionary_shape(address)
+            self.dictionary_shape(address, None)
         } else {
             self.shape(map.address, address)
         };
+        let shapes = HashMap::from([(wanted, 0)]);
+        Ok(self
+            .of_shapes(&shapes, None, reachable)
+            .remove(&0)
+            .unwrap_or_default())
+    }
+
+    /// The objects of groups that [`HeapGraph::groups`] gave for the same property: group by group, in their order.
+    pub fn members(
+        &self,
+        groups: &[Group],
+        property: Option<&str>,
+        reachable: bool,
+    ) -> Vec<Vec<u64>> {
+        let shapes = groups
+            .iter()
+            .enumerate()
+            .map(|(index, group)| ((group.constructor.clone(), group.properties.clone()), index));
+        let mut all = self.of_shapes(&shapes.collect(), property, reachable);
+        (0..groups.len())
+            .map(|index| all.remove(&index).unwrap_or_default())
+            .collect()
+    }
+
+    /// The objects of some shapes, by the shape's number.
+    fn of_shapes(
+        &self,
+        shapes: &HashMap<(String, Vec<String>), usize>,
+        property: Option<&str>,
+        reachable: bool,
+    ) -> HashMap<usize, Vec<u64>> {
         let census = self.with_census(reachable, Census::objects);
-        let maps: HashSet<u64> = census
+        let maps: AddressMap<usize> = census
             .maps
             .iter()
-            .filter(|(map, tally)| self.shape(**map, tally.example) == wanted)
-            .map(|(map, _)| *map)
+            .filter_map(|(map, tally)| Some((*map, *shapes.get(&self.shape(*map, tally.example))?)))
             .collect();
-        let mut out: Vec<u64> = census
-            .dictionaries
-            .iter()
-            .filter(|(address, _, _)| self.dictionary_shape(*address) == wanted)
-            .map(|(address, _, _)| *address)
-            .collect();
-        self.each_of(reachable, &maps, |object| out.push(object.address));
-        out.sort_unstable();
-        Ok(out)
+        let mut out: HashMap<usize, Vec<u64>> = HashMap::new();
+        // Many objects with dictionaries have the same keys.
+        let mut known: HashMap<(u64, Vec<u64>), Option<usize>> = HashMap::new();
+        for &(address, map, _) in &census.dictionaries {
+            let shape = *known
+                .entry((map, self.dictionary_keys(address, property)))
+                .or_insert_with(|| {
+                    shapes
+                        .get(&self.dictionary_shape(address, property))
+                        .copied()
+                });
+            if let Some(shape) = shape {
+                out.entry(shape).or_default().push(address);
+            }
+        }
+        for (address, map) in self.of_maps(reachable, |map| maps.contains_key(&map), maps.keys()) {
+            if let Some(shape) = maps.get(&map) {
+                out.entry(*shape).or_default().push(address);
+            }
+        }
+        for addresses in out.values_mut() {
+            addresses.sort_unstable();
+        }
+        out
     }
 
     /// The JavaScript objects of a class.
-    pub fn instances(&self, class: &str, reachable: bool) -> Vec<Object> {
+    pub fn instances(&self, class: &str, reachable: bool) -> Vec<Tagged> {
         let census = self.with_census(reachable, Census::objects);
         let mut maps: HashSet<u64> = census
             .maps
@@ -201,9 +250,26 @@ impl HeapGraph {
                 .filter(|(address, _, _)| self.class(*address) == class)
                 .map(|(_, map, _)| *map),
         );
-        let mut out = Vec::new();
-        self.each_of(reachable, &maps, |object| out.push(*object));
-        out
+        self.with_maps(reachable, &maps)
+            .into_iter()
+            .map(Tagged::of)
+            .collect()
+    }
+
+    /// The JavaScript objects of a kind.
+    pub fn of_kind(&self, kind: Kind, reachable: bool) -> Vec<Tagged> {
+        let census = self.with_census(reachable, Census::objects);
+        let maps = census.maps.into_keys();
+        let maps = maps.chain(census.dictionaries.into_iter().map(|(_, map, _)| map));
+        let is_it = |map: &u64| {
+            self.v8
+                .map(Tagged::of(*map))
+                .is_some_and(|map| map.kind == kind)
+        };
+        self.with_maps(reachable, &maps.filter(is_it).collect())
+            .into_iter()
+            .map(Tagged::of)
+            .collect()
     }
 
     /// The JavaScript objects that have a property of their own of this name.
@@ -231,21 +297,46 @@ impl HeapGraph {
                     .is_ok_and(|all| all.iter().any(|property| has(property.key)))
             })
             .collect();
-        self.each_of(reachable, &maps, |object| out.push(object.address));
+        out.extend(self.with_maps(reachable, &maps));
         out.sort_unstable();
         out
     }
 
-    /// Calls `visit` with the objects that have one of these maps.
-    fn each_of(&self, reachable: bool, maps: &HashSet<u64>, mut visit: impl FnMut(&Object)) {
-        if maps.is_empty() {
-            return;
-        }
-        self.each(reachable, |object| {
-            if maps.contains(&object.map.address) {
-                visit(object);
-            }
-        });
+    /// The objects that have one of these maps, in order.
+    fn with_maps(&self, reachable: bool, maps: &HashSet<u64>) -> Vec<u64> {
+        let found = self.of_maps(reachable, |map| maps.contains(&map), maps.iter());
+        found.into_iter().map(|(address, _)| address).collect()
+    }
+
+    /// The same with their maps. Only pages that may have one are read.
+    fn of_maps<'m>(
+        &self,
+        reachable: bool,
+        has: impl Fn(u64) -> bool + Sync,
+        maps: impl Iterator<Item = &'m u64>,
+    ) -> Vec<(u64, u64)> {
+        let bits = maps.fold(0, |bits, map| bits | Walked::map_bit(*map));
+        let pages: Vec<usize> = (0..self.pages.len())
+            .filter(|page| self.pages[*page].maps & bits != 0)
+            .collect();
+        let states = parallel(
+            pages.len(),
+            &Stop::new(false),
+            || (Reader::new(self), Vec::new()),
+            |(reader, found): &mut (Reader<'_>, Vec<(u64, u64)>), index| {
+                let walked = reader.open(pages[index], u32::MAX);
+                walked.each_start(reachable, |at| {
+                    let first = word(reader.bytes(at, 8), 0).unwrap_or(0);
+                    let map = self.v8.map_word(at, first) & !3;
+                    if has(map) {
+                        found.push((at, map));
+                    }
+                });
+            },
+        );
+        let mut found: Vec<_> = states.into_iter().flat_map(|(_, found)| found).collect();
+        found.sort_unstable();
+        found
     }
 
     /// The classes of all objects with their counts: for completion and suggestions.

@@ -17,6 +17,8 @@ pub(super) struct Walked {
     pub(super) marks: Vec<AtomicU64>,
     /// In a page that is being emptied, one bit for each object that has been moved away; else nothing.
     pub(super) moved: Vec<u64>,
+    /// Which maps its JavaScript objects have: one bit of [`Walked::map_bit`] for each.
+    pub(super) maps: u64,
     /// The bytes of the area, when they are kept.
     pub(super) bytes: Option<Box<[u8]>>,
     /// It waits for a worker, see `reach.rs`.
@@ -36,11 +38,17 @@ impl Walked {
             starts,
             marks,
             moved: Vec::new(),
+            maps: 0,
             bytes: None,
             queued: AtomicBool::new(false),
             used,
             reached: AtomicU64::new(0),
         }
+    }
+
+    /// The bit of a map among those of a page: pages without it have no such object.
+    pub(super) fn map_bit(map: u64) -> u64 {
+        1 << (map.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
     }
 
     /// Where the bit of an address is.

@@ -384,7 +384,7 @@ fn beyond_libuv(autopsy: &Autopsy, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         for instance in graph.instances(class, true) {
             let js = Js {
                 v8,
-                object: instance.tagged(),
+                object: instance,
             };
             // The FileHandle of the C++ side has no such property, a stream of a terminal no path.
             let Some(fd) = js.number(descriptor).filter(|fd| *fd >= 0) else {
@@ -405,7 +405,7 @@ fn beyond_libuv(autopsy: &Autopsy, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     for instance in graph.instances("Worker", true) {
         let js = Js {
             v8,
-            object: instance.tagged(),
+            object: instance,
         };
         // The C++ side has the number. A worker that has ended has given it back.
         let handle = js.object("kHandle");

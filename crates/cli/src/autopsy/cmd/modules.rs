@@ -53,8 +53,7 @@ pub fn list_modules(autopsy: &Autopsy) -> anyhow::Result<Answer> {
     let mut answer = Answer::default();
     let mut rows = Vec::new();
     for (class, kind, name) in [("Module", "cjs", "filename"), ("ModuleWrap", "esm", "url")] {
-        for object in graph.instances(class, true) {
-            let value = object.tagged();
+        for value in graph.instances(class, true) {
             let Some(file) = v8
                 .own_property(value, name)
                 .and_then(|value| v8.name_text(value))

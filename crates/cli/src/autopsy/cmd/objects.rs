@@ -165,17 +165,8 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
             .push(format!("no object has a property {prop}"));
     }
     if matches.get_flag("list") {
-        for group in &groups {
-            if autopsy.stopped() {
-                break;
-            }
-            answer.addresses.extend(
-                graph
-                    .like(group.example, reachable)?
-                    .iter()
-                    .map(|address| address | 1),
-            );
-        }
+        let members = graph.members(&groups, prop, reachable);
+        answer.addresses = members.into_iter().flatten().map(|at| at | 1).collect();
         answer.lines = answer
             .addresses
             .iter()
@@ -271,8 +262,7 @@ fn findjsinstances(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<An
         .filter(|limit| *limit > 0)
         .unwrap_or(usize::MAX);
     let mut rows = Vec::new();
-    for object in instances.iter().skip(offset).take(limit) {
-        let value = object.tagged();
+    for &value in instances.iter().skip(offset).take(limit) {
         answer.addresses.push(value.0);
         let options = stillcore_v8::PrintOptions {
             depth: 1,

@@ -75,9 +75,8 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let limit = matches.get_one::<usize>("count").copied().unwrap_or(200);
     let (mut pending, mut forgotten) = (Vec::new(), Vec::new());
     let mut later = HashSet::new();
-    graph.each(false, |object| {
-        let value = object.tagged();
-        if object.map.kind == Kind::JsPromise && !autopsy.stopped() && is_pending(v8, value) {
+    for value in graph.of_kind(Kind::JsPromise, false) {
+        if !autopsy.stopped() && is_pending(v8, value) {
             if graph.is_reachable(value.address()) {
                 pending.push(value);
             } else {
@@ -87,7 +86,7 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
                 later.extend(v8.settled_after(value).iter().map(|next| next.0));
             }
         }
-    });
+    }
     // Garbage is full of promises that nobody misses, such as those that lost a race; a function that awaits one is missed.
     forgotten.retain(|promise| {
         !later.contains(&promise.0)

@@ -113,7 +113,7 @@ fn timers(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
         for instance in graph.instances(class, true) {
             let isolate = v8
                 .pages
-                .page_of(instance.address)
+                .page_of(instance.address())
                 .and_then(|page| v8.isolate_of(page))
                 .map(|isolate| isolate.id);
             let clock = *clocks.entry(isolate).or_insert_with(|| {
@@ -122,7 +122,7 @@ fn timers(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
                     .find_map(|context| v8.environment(context).ok())
                     .and_then(|environment| v8.timer_clock(environment))
             });
-            found.extend(Timer::of(v8, instance.tagged(), class, clock));
+            found.extend(Timer::of(v8, instance, class, clock));
         }
     }
     // Immediates are next.
