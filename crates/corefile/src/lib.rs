@@ -39,6 +39,7 @@ mod elf_file;
 mod error;
 #[cfg(feature = "process")]
 mod gnu_hash;
+#[cfg(feature = "process")]
 mod image;
 #[cfg(feature = "process")]
 mod lines;
