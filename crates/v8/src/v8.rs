@@ -291,6 +291,15 @@ impl V8 {
             .ok_or(V8Error::NotObject { address: value.0 })
     }
 
+    /// Where a map is now: a collection moves maps too, and until all pointers are mended the first word of what was moved
+    /// leads to the copy. (`MapWord::FromForwardingAddress` in V8's `objects/objects.h`.)
+    fn map_now(&self, address: u64) -> u64 {
+        match self.memory.u64(address) {
+            Ok(word) if word & 7 == 0 && self.pages.page_of(word).is_some() => word,
+            _ => address,
+        }
+    }
+
     /// What an object is.
     ///
     /// # Errors
@@ -322,22 +331,18 @@ impl V8 {
 
     fn read_map(&self, address: u64) -> Option<MapInfo> {
         self.pages.page_of(address)?;
-        let meta = Tagged(self.memory.u64(address).ok()?);
+        let meta = Tagged(self.memory.u64(self.map_now(address)).ok()?);
         if meta.0 & 3 != 1 {
             return None;
         }
         self.pages.page_of(meta.address())?;
-        let meta_meta = Tagged(self.memory.u64(meta.address()).ok()?);
-        if meta_meta != meta {
+        let meta = self.map_now(meta.address());
+        let meta_meta = Tagged(self.memory.u64(meta).ok()?);
+        if meta_meta.0 & 3 != 1 || self.map_now(meta_meta.address()) != meta {
             return None;
         }
         let map_type = self.types.number("MAP")?;
-        if self
-            .memory
-            .u16(self.at(meta.address(), self.c.map_type))
-            .ok()?
-            != map_type
-        {
+        if self.memory.u16(self.at(meta, self.c.map_type)).ok()? != map_type {
             return None;
         }
         let instance_type = self.memory.u16(self.at(address, self.c.map_type)).ok()?;

@@ -70,9 +70,10 @@ impl V8 {
         // Instruction streams follow one another; there are at most as many as a page has room for.
         while at <= pc && at < page.area_end && steps < 1 << 17 {
             steps += 1;
-            let word = Tagged(self.memory.u64(at).ok()?);
-            let size = match self.map(word) {
-                Some(map) => self.size_at(at, &map).ok()?,
+            let first = self.memory.u64(at).ok()?;
+            let map = self.map(Tagged(self.map_word(at, first)));
+            let size = match &map {
+                Some(map) => self.size_at(at, map).ok()?,
                 None => {
                     // Not filled: on to the next word that is a map.
                     at += 8;
@@ -80,7 +81,7 @@ impl V8 {
                 }
             };
             if pc < at + size {
-                let map = self.map(word)?;
+                let map = map?;
                 if map.kind == Kind::Code && self.version.is_node_18() {
                     let (start, length) = self.instructions(at)?;
                     return (pc >= start).then_some((at, start, length));
