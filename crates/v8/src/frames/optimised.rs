@@ -37,6 +37,7 @@ impl V8 {
             .pc
             .and_then(|pc| self.safepoint(inside.tier, inside.start, inside.length, pc));
         let mut behind = inside.behind.wrapping_sub(inside.start);
+        let mut entry = None;
         if let Some(safepoint) = safepoint {
             // Where the code was thrown out the return address is another; positions are by the first.
             behind = safepoint.pc;
@@ -57,17 +58,14 @@ impl V8 {
                         return;
                     }
                 }
-                // Maglev's check of the stack at a function's entry.
-                None => {
-                    let position = shared
+                // No way back into the interpreter: an allocation, of which only the table of positions tells; or
+                // Maglev's check of the stack at a function's entry, before the first position of that table.
+                None if inside.tier == Tier::Maglev => {
+                    entry = shared
                         .bytecode
                         .and_then(|bytecode| self.bytecode_position(bytecode, -1));
-                    if position.is_some() {
-                        self.finish(&mut outer, shared, position);
-                        out.push(outer);
-                        return;
-                    }
                 }
+                None => {}
             }
         }
         let mut position = None;
@@ -92,7 +90,7 @@ impl V8 {
             self.finish(&mut frame, &inner, place.position);
             out.push(frame);
         }
-        self.finish(&mut outer, shared, position);
+        self.finish(&mut outer, shared, position.or(entry));
         out.push(outer);
     }
 
