@@ -25,9 +25,10 @@ const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 const oneLine = (text) => text.trimEnd().replace(/\s+/g, ' ');
 
 /** What an expectation means: @ is a place on its line, <place> one anywhere, <line> line and column, <addr> an address. */
-function pattern({ text, line }) {
+function pattern({ text, line, own }) {
   return new RegExp(`^${escaped(oneLine(text))
-    .replaceAll('@', () => `${escaped(program)}:${line}:\\d+`)
+    // Node's own text is as it is.
+    .replaceAll(own ? '@' : /(?!)/g, () => `${escaped(program)}:${line}:\\d+`)
     .replaceAll('<place>', '[^ \\]]+:\\d+:\\d+')
     .replaceAll('<line>', '\\d+:\\d+')
     .replaceAll('<addr>', '0x[0-9a-f]+')}$`);

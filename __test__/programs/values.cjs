@@ -76,6 +76,7 @@ function strings() {
   add('string, control characters', ['\0\x01\b\t\n\v\f\r\x1b\x7f\x9f']);
   add('string, lone surrogates', ['\ud83d', 'a\ude00b', '\ude00\ud83d']);
   add('string, long', ['ab'.repeat(300)]);
+  add('string, repeated', ['ab'.repeat(1 << 26)], `[ '${'ab'.repeat(100)}'... 134217528 more characters ]`);
   add('string, one character more', ['a'.repeat(201)]);
 }
 
@@ -182,7 +183,9 @@ function buffers() {
   add('ArrayBuffer, detached', detached.buffer, 'ArrayBuffer { (detached), byteLength: 0 }');
   add('typed array, detached', detached, 'Uint8Array(0) []');
   add('DataView, detached', detachedView, 'DataView { byteLength: 0, byteOffset: 0, buffer: ArrayBuffer { (detached), byteLength: 0 } }');
-  add('Blob', new Blob(['x']), /^Blob \{ .*\[Symbol\(kLength\)\]: 1, /);
+  add('Blob', new Blob(['x'], { type: 'text/plain' }));
+  if (typeof File === 'function') add('File', new File(['xy'], 'f.txt', { lastModified: 5 }));
+  add('hidden: Blob', new Blob(['x']), /^Blob \{ .*\[Symbol\(kLength\)\]: 1, /);
 }
 
 function objects() {
@@ -194,6 +197,7 @@ function objects() {
     '{ named: 2, [Symbol(key)]: \'by symbol\', [Symbol()]: \'bare\', [Symbol(x-y)]: 1 }');
   add('object, integer keys', { 0: 'zero', 5: 'five', name: 'mixed' });
   add('object, negative and big integer keys', { [-1]: 'negative', 4294967295: 'no index', 4294967294: 'index' });
+  add('object, null prototype not opened', [[[[[Object.assign(Object.create(null), { lone: true })]]]]]);
   add('object, null prototype', Object.assign(Object.create(null), { lone: true }));
   add('object, with a prototype', Object.create({ inherited: 1 }));
   const dictionary = {};
@@ -362,7 +366,7 @@ function errors() {
   const lines = new Error('first line\nsecond line');
   add('Error, of two lines', lines, (error) => error.stack);
   add('Error in an object', { error: short, list: [bare] });
-  add('DOMException', structuredCloneError(), (error) => error.stack);
+  add('DOMException', structuredCloneError(), (error) => util.inspect(error));
 }
 function structuredCloneError() {
   try { structuredClone(() => {}); } catch (error) { return error; }
@@ -480,12 +484,47 @@ function others() {
   new Uint8Array(memory.buffer)[0] = 255;
   add('WebAssembly.Memory', memory, /^WebAssembly\.Memory \{ \[\[buffer\]\]: ArrayBuffer \{ \[Uint8Contents\]: <ff 00 .* byteLength: 65536/);
   add('WebAssembly.Instance', wasm, 'WebAssembly.Instance { [[exports]]: [Object: null prototype] { f: [Function: 0] } }');
+  add('WebAssembly.Memory, its buffer not asked for', new WebAssembly.Memory({ initial: 2 }), /^WebAssembly\.Memory \{ (\[\[byteLength\]\]: 131072|\[\[buffer\]\]: ArrayBuffer \{ .*byteLength: 131072) /);
+  const table = new WebAssembly.Table({ initial: 2, element: 'externref' });
+  table.set(0, { held: 'by the table' });
+  add('WebAssembly.Table', table, 'WebAssembly.Table { [[values]]: <FIXED_ARRAY> [ { held: \'by the table\' }, undefined ] }');
+  add('WebAssembly.Global', new WebAssembly.Global({ value: 'i32', mutable: true }, 258), 'WebAssembly.Global { [[bytes]]: ArrayBuffer { [Uint8Contents]: <02 01 00 00>, byteLength: 4 } }');
+  add('WebAssembly.Global of JavaScript', new WebAssembly.Global({ value: 'externref', mutable: true }, { held: 1 }), 'WebAssembly.Global { [[values]]: <FIXED_ARRAY> [ { held: 1 } ] }');
   add('WebAssembly function', [wasm.exports.f]);
-  add('URL', new URL('https://user@example.com:8080/path?q=1#frag'), /^URL \{ #context: URLContext \{ href: 'https:\/\/user@example\.com:8080\/path\?q=1#frag', /);
-  add('URLSearchParams', new URLSearchParams('a=1&b=2'), /\[ 'a', '1', 'b', '2' \]/);
-  if (typeof Headers === 'function') add('Headers', new Headers({ accept: 'x' }), /^_?Headers .*'accept' => \{ name: 'accept', value: 'x' \}/);
-  if (typeof AbortController === 'function') add('AbortController', new AbortController(), /^AbortController \{ (\[Symbol\(signal\)\]|#signal): /);
-  if (typeof Temporal === 'object') add('Temporal', [Temporal.PlainDate.from('2024-02-29')], '[ Temporal.PlainDate {} ]');
+  for (const href of ['https://user:pw@example.com:8080/path?q=1#frag', 'http://localhost/', 'file:///a/b', 'ftp://u@h/x?#', 'data:text/plain,x', 'http://[::1]:80/?a']) {
+    const url = new URL(href);
+    url.searchParams.get('q');
+    add(`URL ${href}`, url);
+  }
+  add('hidden: URL', new URL('http://localhost/x'), /^URL \{ .*#context: URLContext \{ href: 'http:\/\/localhost\/x', /);
+  class URLSearchParamsOfMine {}
+  add('URL, of the program', [new (class URL { constructor() { this.a = 1; } })(), new URLSearchParamsOfMine()]);
+  add('URLSearchParams', new URLSearchParams('a=1&b=2&a=3'));
+  add('URLSearchParams, empty', new URLSearchParams());
+  if (typeof Headers === 'function') add('Headers', new Headers({ Accept: 'x', 'x-y': '1, 2' }), 'Headers { Accept: \'x\', \'x-y\': \'1, 2\' }');
+  const controller = new AbortController();
+  controller.signal.onabort = null;
+  add('AbortController', controller);
+  const ended = new AbortController();
+  ended.abort('a reason');
+  add('AbortSignal', ended.signal, 'AbortSignal { aborted: true, [[reason]]: \'a reason\' }');
+  const stopped = new AbortController();
+  stopped.abort();
+  add('AbortSignal, its DOMException', stopped.signal, (signal) => `AbortSignal { aborted: true, [[reason]]: ${util.inspect(signal.reason).replace(/ \{\s*\[?(code|message|name)[^]*$/, '')} }`);
+  if (typeof Temporal === 'object') {
+    const { PlainDate, PlainTime, PlainDateTime, PlainYearMonth, PlainMonthDay, Instant, ZonedDateTime, Duration } = Temporal;
+    const plain = [PlainDate.from('2024-02-29'), PlainDate.from('-002024-12-31'), PlainDate.from('+123456-01-01'), PlainTime.from('12:34:56.789'), PlainTime.from('00:00'),
+      PlainDateTime.from('2024-02-29T12:34:56.789012345'), PlainYearMonth.from('2024-02'), PlainMonthDay.from('02-29'),
+      Instant.from('2024-02-29T12:34:56.789012345Z'), Instant.from('1900-02-28T00:00:00.000000001Z'), Instant.from('+275760-09-13T00:00:00Z'),
+      ...['P1Y2M3W4DT5H6M7.00800901S', '-P1Y2DT7S', 'PT0S', 'PT90M', 'P9007199254740991D', 'PT0.5S'].filter((text) => text.length < 30 && !text.includes('9007')).map((text) => Duration.from(text))];
+    for (const one of plain) add(`Temporal ${one}`, [one], `[ Temporal.${one[Symbol.toStringTag].slice(9)} ${one} ]`);
+    for (const text of ['2024-02-29T12:34:56.789+01:00[Europe/Berlin]', '2024-02-29T12:34:56+00:00[UTC]', '1969-12-31T20:00:00-03:30[-03:30]']) {
+      add(`Temporal ${text}`, [ZonedDateTime.from(text)], `[ Temporal.ZonedDateTime ${text.replace(/\[.*/, '')} ]`);
+    }
+    const named = PlainDate.from('2024-02-29');
+    named.extra = 1;
+    add('Temporal, with names', named, 'Temporal.PlainDate 2024-02-29 { extra: 1 }');
+  }
   add('globalThis', globalThis, /^Object \[global\] \{ global: \[Circular Object \[global\] 0x[0-9a-f]+\], .* holder: Holder \{/);
   add('vm context', vm.createContext({ inside: 1 }));
   add('of another realm', vm.runInNewContext('({ a: [1, new Map([[1, 2]])], d: new Date(0) })'));

@@ -13,6 +13,10 @@ const MAX_STEPS: usize = 32 << 20;
 /// Most of them in a row that lead to no smaller part: a thin string of a flattened cons of a slice has three.
 const MAX_IDLE: u8 = 16;
 
+/// In place of where to begin in a string: what was copied last comes once more. `'x'.repeat(1 << 28)` is 28 cons strings,
+/// each of the one below and that again, and not to be read 2^28 times.
+const AGAIN: u64 = u64::MAX;
+
 /// Most words of a BigInt that is written in decimal.
 const MAX_DECIMAL: u64 = 1024;
 
@@ -76,6 +80,16 @@ impl V8 {
         let mut todo = vec![(value, 0_u64, length.min(limit as u64), 0_u8)];
         let mut steps = 0;
         while let Some((value, skip, count, idle)) = todo.pop() {
+            if skip == AGAIN {
+                // The whole of the first half stands at the end by now, since the limit was not reached in it.
+                let begin = out.len().saturating_sub(count as usize);
+                let end = begin
+                    + (count as usize)
+                        .min(limit - out.len())
+                        .min(out.len() - begin);
+                out.extend_from_within(begin..end);
+                continue;
+            }
             steps += 1;
             if steps > MAX_STEPS || todo.len() > MAX_STEPS || idle > MAX_IDLE {
                 return Err(V8Error::Damaged {
@@ -126,7 +140,9 @@ impl V8 {
                         0
                     };
                     let left = count.min(split.saturating_sub(skip));
-                    if count > left {
+                    if first == second && skip == 0 && count == own {
+                        todo.push((second, AGAIN, rest, 0));
+                    } else if count > left {
                         todo.push((second, skip.saturating_sub(split), count - left, idle));
                     }
                     if left > 0 {

@@ -30,6 +30,28 @@ impl V8 {
         None
     }
 
+    /// The function that an object's class is called after: its prototype's `constructor`, as the program has it. What the
+    /// map says made it is the base of all where a class extends a function.
+    pub fn class_function(&self, object: Tagged) -> Option<Tagged> {
+        let map = self.map_of(object).ok()?;
+        let named = self.class_name(object).ok()?;
+        let mut at = object;
+        let mut seen = HashSet::new();
+        while seen.len() < MAX_CHAIN && seen.insert(at.0) {
+            let map = self.map_of(at).ok().filter(|map| map.kind.is_js_object());
+            let Some(map) = map else { break };
+            at = self.field(map.address, self.c.map_prototype).ok()?;
+            if let Some(constructor) = self.own_property(at, "constructor")
+                && self
+                    .function_name(constructor)
+                    .is_ok_and(|name| name == *named)
+            {
+                return Some(constructor);
+            }
+        }
+        self.map_constructor(&map)
+    }
+
     /// The name of an object's class as a developer would say it. V8's rule (`JSReceiver::GetConstructorName`) without
     /// its step for `Symbol.toStringTag`, by which a class that extends Map would be called Map.
     ///
@@ -64,8 +86,10 @@ impl V8 {
                 .ok()
                 .filter(|name| !name.is_empty())
         };
+        // An error that was given another prototype, as DOMException does it, is of that one's class.
         if map.bits2 & 1 == 1
             && !is_prototype
+            && map.kind != Kind::JsError
             && let Some(name) = constructor.and_then(name_of)
             && name != "Object"
         {

@@ -148,52 +148,6 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// Fields of objects that the embedder or the language gives no property for. (`JSNumberFormat` and the other objects of
-    /// Intl have their locale as the first string among their fields; `WasmMemoryObject` its ArrayBuffer at 24,
-    /// `WasmInstanceObject` its exports behind its module.)
-    fn fields(&mut self, value: Tagged, depth: usize, out: &mut Value) -> Result<()> {
-        let v8 = self.v8;
-        let map = v8.map_of(value)?;
-        let fields = || {
-            (v8.c.object_header..i64::from(map.size))
-                .step_by(8)
-                .filter_map(|offset| v8.field(value.address(), offset).ok())
-        };
-        match v8.types.name(map.instance_type).as_str() {
-            "JS_COLLATOR"
-            | "JS_DATE_TIME_FORMAT"
-            | "JS_DISPLAY_NAMES"
-            | "JS_DURATION_FORMAT"
-            | "JS_LIST_FORMAT"
-            | "JS_NUMBER_FORMAT"
-            | "JS_PLURAL_RULES"
-            | "JS_RELATIVE_TIME_FORMAT"
-            | "JS_SEGMENTER"
-            | "JS_V8_BREAK_ITERATOR" => {
-                let locale =
-                    fields().find(|field| v8.string_length(*field).is_ok_and(|length| length > 0));
-                if let Some(locale) = locale {
-                    self.named("[[locale]]", locale, depth, out);
-                }
-            }
-            "WASM_MEMORY_OBJECT" => {
-                let buffer = fields().next().unwrap_or_default();
-                self.named("[[buffer]]", buffer, depth, out);
-            }
-            "WASM_INSTANCE_OBJECT" => {
-                let is_module = |field: &Tagged| {
-                    v8.map_of(*field)
-                        .is_ok_and(|map| v8.types.name(map.instance_type) == "WASM_MODULE_OBJECT")
-                };
-                if let Some(exports) = fields().skip_while(|field| !is_module(field)).nth(1) {
-                    self.named("[[exports]]", exports, depth, out);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Elements: of arrays by their place, of other objects with their index.
     fn elements(&mut self, value: Tagged, kind: Kind, depth: usize, out: &mut Value) -> Result<()> {
         let limit = self.options.entries as u64;

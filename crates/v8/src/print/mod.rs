@@ -5,14 +5,17 @@
 
 mod bytes;
 mod contents;
+mod fields;
 mod head;
 mod internal;
 mod iterator;
 mod private;
 mod suspended;
+mod temporal;
 mod text;
 mod thrown;
 mod value;
+mod web;
 
 use std::collections::{HashMap, HashSet};
 
@@ -247,8 +250,14 @@ impl Printer<'_> {
             out.closed = Some("Circular");
             return Ok(out);
         }
-        let whole =
+        let mut whole =
             function || error || matches!(kind, Kind::JsDate | Kind::JsRegExp | Kind::JsWrapper);
+        if kind == Kind::JsObject
+            && let Some(time) = self.temporal(value)
+        {
+            out.text = format!("{} {time}", out.text);
+            whole = true;
+        }
         let revoked = kind == Kind::JsProxy && out.text.starts_with('<');
         if revoked || whole && (depth == 0 || self.left == 0) {
             out.brackets = None;
@@ -262,7 +271,11 @@ impl Printer<'_> {
             return Ok(out);
         }
         self.around.insert(value.0);
-        let filled = self.fill(value, kind, depth - 1, &mut out);
+        let filled = if kind == Kind::JsObject && self.web(value, &class, depth - 1, &mut out) {
+            Ok(())
+        } else {
+            self.fill(value, kind, depth - 1, &mut out)
+        };
         self.around.remove(&value.0);
         if let Err(error) = filled {
             let text = Value::plain("unreadable", format!("<{error}>"));

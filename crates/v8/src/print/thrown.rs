@@ -2,6 +2,7 @@
 
 use crate::object::Slot;
 use crate::tagged::Tagged;
+use crate::types::Kind;
 
 use super::Printer;
 use super::head::MAX_PROTOTYPES;
@@ -14,6 +15,11 @@ impl Printer<'_> {
             Some(Slot::Value(value)) => v8.name_text(value),
             _ => None,
         };
+        if class == "DOMException"
+            && let Some(told) = self.dom_exception(value)
+        {
+            return told;
+        }
         let name = text("name");
         let stack = v8.error_stack(value).unwrap_or_else(|| {
             let name = name.clone().unwrap_or_else(|| class.to_owned());
@@ -35,6 +41,37 @@ impl Printer<'_> {
 }
 
 impl Printer<'_> {
+    /// A DOMException's name and message are in a WeakMap that its class holds on to.
+    fn dom_exception(&self, value: Tagged) -> Option<String> {
+        let v8 = self.v8;
+        let constructor = v8.class_function(value)?;
+        let maps = v8
+            .closure(constructor)
+            .ok()?
+            .into_iter()
+            .filter(|(_, _, held)| v8.kind_of(*held).is_ok_and(|kind| kind == Kind::JsWeakMap));
+        let inside = maps.take(8).find_map(|(_, _, map)| {
+            let all = v8.weak_collection(map).ok()?;
+            all.into_iter()
+                .find(|(key, _)| *key == value)
+                .map(|(_, inside)| inside)
+        })?;
+        let text = |name: &str| {
+            v8.own_property(inside, name)
+                .and_then(|text| v8.name_text(text))
+        };
+        let mut told = format!("DOMException [{}]", text("name")?);
+        if let Some(message) = text("message").filter(|message| !message.is_empty()) {
+            told = format!("{told}: {message}");
+        }
+        let stack = v8.error_stack(value).unwrap_or_default();
+        match stack.find("\n    at ") {
+            Some(frames) => told.push_str(&stack[frames..]),
+            None => told = format!("[{told}]"),
+        }
+        Some(told)
+    }
+
     /// Whether an object that is no error to V8 is one to the program: it has a stack, and Error's prototype is among its
     /// own (a DOMException of Node 20).
     pub(super) fn is_error(&self, value: Tagged) -> bool {

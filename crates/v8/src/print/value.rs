@@ -89,7 +89,9 @@ impl Value {
     }
 
     fn write(&self, out: &mut String, indent: usize, options: &PrintOptions) {
-        let address = self.address.filter(|_| options.addresses);
+        // Those of undefined, null, true and false tell nothing: there is one of each.
+        let told = !matches!(self.what, "undefined" | "null" | "boolean" | "hole");
+        let address = self.address.filter(|_| options.addresses && told);
         if let Some(address) = address {
             let _ = write!(out, "{address:#x}: ");
         }
@@ -115,6 +117,14 @@ impl Value {
                 String::new()
             } else {
                 format!("{why} ")
+            };
+            // `[Object: null prototype]` and `[Array Iterator]` have their brackets already.
+            let name = match name
+                .strip_prefix('[')
+                .and_then(|name| name.strip_suffix(']'))
+            {
+                Some(bare) if !bare.contains(['[', ']']) => bare,
+                _ => name,
             };
             let _ = write!(out, "[{why}{name}{at}]");
             return;

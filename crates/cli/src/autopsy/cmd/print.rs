@@ -283,7 +283,9 @@ fn entry_lines(autopsy: &Autopsy, entries: Vec<(String, Slot)>, names: bool) -> 
         let text = printed.text(&PrintOptions::default());
         if let Slot::Value(value) = slot {
             answer.addresses.push(value.0);
-            let at = if value.is_pointer() {
+            // There is one undefined, null, true and false each.
+            let one = matches!(printed.what, "undefined" | "null" | "boolean" | "hole");
+            let at = if value.is_pointer() && !one {
                 format!("{:#x} ", value.0)
             } else {
                 String::new()
@@ -417,9 +419,9 @@ fn jsprop(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
 fn jsconstructor(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let value = given(autopsy, matches)?;
-    let map = v8.map_of(value)?;
+    v8.map_of(value)?;
     let name = v8.class_name(value)?.to_string();
-    let function = v8.map_constructor(&map);
+    let function = v8.class_function(value);
     let mut answer = Answer::line(
         name.clone(),
         json!({ "name": name, "function": function.map(|function| hex(function.0)) }),
