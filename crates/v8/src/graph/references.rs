@@ -65,6 +65,9 @@ pub(super) fn weak_fields(graph: &HeapGraph, object: &Object) -> Cow<'static, [u
     }
 }
 
+/// Most references to one object that are told of one other: an array of ten million may hold the same in each element.
+const MOST_OF_ONE: usize = 64;
+
 /// A set of addresses that says quickly of most that they are not in it.
 struct Targets {
     filter: Vec<u64>,
@@ -97,7 +100,7 @@ impl Targets {
 }
 
 impl HeapGraph {
-    /// All objects that refer to one. An ephemeron's key does not keep it alive.
+    /// All objects that refer to one, each with its first few references. An ephemeron's key does not keep it alive.
     ///
     /// # Errors
     /// When it was stopped.
@@ -167,8 +170,14 @@ impl HeapGraph {
         wanted: &Targets,
         found: &mut Vec<(u64, Reference)>,
     ) {
+        let mut told: AddressMap<usize> = AddressMap::default();
         let mut note = |offset: u64, word: u64, weak: bool| {
-            if wanted.has(word) {
+            if !wanted.has(word) {
+                return;
+            }
+            let count = told.entry(word & !3).or_default();
+            *count += 1;
+            if *count <= MOST_OF_ONE {
                 found.push((
                     word & !3,
                     Reference {
