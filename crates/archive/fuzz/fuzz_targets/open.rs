@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     let into = folder.path().join("into");
     let unpack = UnpackOptions {
         limits,
-        progress: None,
+        ..UnpackOptions::default()
     };
     let _ = unpack_source(source, b"core", &into, &unpack);
     for entry in std::fs::read_dir(folder.path()).expect("it is still there") {
