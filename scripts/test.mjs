@@ -49,7 +49,7 @@ function releaseBuild() {
   }
 }
 
-// The readers on inputs that nobody thought of, from those that are kept: a few seconds each.
+// The readers on inputs that nobody thought of, from those that are kept: half a minute each.
 function fuzz() {
   if (!works('rustc', ['+nightly', '--version'])) {
     console.log('skipped: fuzzing needs a nightly compiler (rustup toolchain install nightly)');
@@ -57,7 +57,7 @@ function fuzz() {
   }
   for (const [crate, target] of [['corefile', 'core'], ['corefile', 'process'], ['archive', 'open'], ['v8', 'heap']]) {
     console.log(`${crate}: ${target}`);
-    run('sh', [join('scripts', 'fuzz.sh'), crate, target, '10']);
+    run('sh', [join('scripts', 'fuzz.sh'), crate, target, '30']);
   }
 }
 
