@@ -239,7 +239,7 @@ impl Local {
         let plain: Box<dyn Read> = match self.method {
             STORED => Box::new(stored),
             DEFLATED => Box::new(flate2::read::DeflateDecoder::new(stored)),
-            other => return Err(super::zip::other_method(other)),
+            other => return Err(OpenError::other_method(other)),
         };
         Ok(Box::new(Checked {
             plain,

@@ -7,10 +7,7 @@ use lz4_flex::frame::FrameDecoder;
 use lzma_rust2::XzReader;
 use stillcore_corefile::Source;
 
-use super::error::OpenError;
-
-/// Most memory that a decoder may ask for, in bytes: what the highest levels of xz and zstd need, and twice that.
-pub(crate) const MAX_MEMORY: u64 = 256 << 20;
+use super::error::{MAX_MEMORY, OpenError};
 
 /// Bytes by which anything is recognised: one record of a tar archive.
 pub(crate) const HEAD: usize = 512;

@@ -9,6 +9,9 @@ const TOO_EARLY: &str = "it ends too early";
 /// And of a tar archive.
 pub(crate) const TAR_TOO_EARLY: &str = "the tar archive ends in the middle of an entry";
 
+/// Most memory that a decoder may ask for, in bytes: what the highest levels of xz and zstd need, and twice that.
+pub(crate) const MAX_MEMORY: u64 = 256 << 20;
+
 /// Why a core, an archive or a compressed core could not be opened, unpacked or verified. The text does not name the
 /// file: the caller knows which it is.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,22 @@ impl OpenError {
         matches!(self, OpenError::Damaged(text) if text == TOO_EARLY || text == TAR_TOO_EARLY)
     }
 
+    /// That an entry is compressed by another method than those of core-dump-handler: its number (APPNOTE 4.4.5), and a name.
+    pub(crate) fn other_method(number: u16) -> OpenError {
+        let name = match number {
+            9 => "deflate64",
+            12 => "bzip2",
+            14 => "LZMA",
+            20 | 93 => "zstd",
+            95 => "xz",
+            98 => "PPMd",
+            _ => "something unknown",
+        };
+        OpenError::Unsupported(format!(
+            "an entry of the zip archive is compressed by {name} (method {number}), not by deflate; unzip it first"
+        ))
+    }
+
     /// To be passed through code that knows I/O errors only; [`OpenError::from`] gives it back.
     pub(crate) fn into_io(self) -> io::Error {
         match self {
@@ -101,7 +120,7 @@ impl From<io::Error> for OpenError {
             io::ErrorKind::UnexpectedEof => OpenError::damaged(TOO_EARLY),
             io::ErrorKind::OutOfMemory => OpenError::Limit {
                 what: "the memory it takes to decompress it".to_owned(),
-                limit: super::decode::MAX_MEMORY,
+                limit: MAX_MEMORY,
                 name: "nothing: it cannot be raised",
             },
             _ => match error.downcast::<OpenError>() {
