@@ -7,11 +7,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use programs::{
     BODY, HOST, LIBRARY, PROGRAM, THREADS, both_ways, can, check, gcc, gcore_core, in_gdb,
-    kernel_core, pack, run,
+    kernel_core, kernel_core_with, pack, run,
 };
 use stillcore_archive::{ManifestHead, PackOptions, PackageError, PackageJob, Packaged, package};
 use stillcore_corefile::{CoreFile, Process, Sysroot};
@@ -184,7 +183,8 @@ fn nothing_is_left_of_an_archive_that_fails_or_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let core = folder.path().join("core");
     // A core of this very test would need gdb; a program of the system will do.
-    let Some(made) = kernel_core_of_shell(folder.path()) else {
+    let Some(made) = kernel_core_with(folder.path(), Path::new("sh"), &["-c", "kill -ABRT $$"])
+    else {
         return;
     };
     fs::rename(made, &core).unwrap();
@@ -213,29 +213,6 @@ fn nothing_is_left_of_an_archive_that_fails_or_is_killed() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left, ["core"]);
-}
-
-fn kernel_core_of_shell(folder: &Path) -> Option<PathBuf> {
-    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
-    if !pattern.starts_with("core") {
-        println!("skipped: cores go to {}", pattern.trim());
-        return None;
-    }
-    let status = Command::new("sh")
-        .args(["-c", "ulimit -c unlimited; kill -ABRT $$"])
-        .current_dir(folder)
-        .status()
-        .unwrap();
-    assert!(!status.success());
-    let until = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < until {
-        if let Some(entry) = fs::read_dir(folder).unwrap().next() {
-            return Some(entry.unwrap().path());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    println!("skipped: the kernel writes no core here");
-    None
 }
 
 #[test]

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use stillcore_archive::{
-    Cache, CacheUse, Compression, ManifestHead, MappedFile, OpenOptions, PackJob, PackOptions, pack,
+    Cache, CacheUse, Compression, ManifestHead, MappedFile, OpenError, OpenOptions, Opened,
+    PackJob, PackOptions, pack,
 };
-use stillcore_corefile::Source;
+use stillcore_corefile::{CoreFile, Source};
 
 pub const TOP: &str = "core_20260102.030405.77.001";
 
@@ -231,4 +232,32 @@ pub fn run_in(folder: &Path, program: &str, args: &[&str]) -> bool {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {said}");
     true
+}
+
+/// Whether the core in it is this one, and whole.
+#[track_caller]
+pub fn holds(opened: &Opened, core: &[u8]) {
+    assert_eq!(opened.core.len(), core.len() as u64);
+    assert!(all(&opened.core) == core, "other bytes");
+    CoreFile::open(Arc::clone(&opened.core))
+        .unwrap()
+        .check_whole()
+        .unwrap();
+}
+
+/// It has the beginning of the core and says that something is missing, or cannot be opened at all.
+pub fn is_said_to_be_cut(opened: Result<Opened, OpenError>, core: &[u8]) {
+    match opened {
+        Ok(opened) => {
+            assert!(core.starts_with(&all(&opened.core)));
+            assert!(!opened.damage.is_empty());
+        }
+        Err(error) => assert!(
+            matches!(
+                error,
+                OpenError::Damaged(_) | OpenError::Unknown(_) | OpenError::NoCore
+            ),
+            "{error}"
+        ),
+    }
 }

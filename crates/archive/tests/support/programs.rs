@@ -106,14 +106,20 @@ pub fn gcc(folder: &Path, source: &str, out: &str, flags: &[&str]) -> PathBuf {
 
 /// A core of `program`, run in `folder`, as the kernel writes it. `None`, with the reason printed, where it does not.
 pub fn kernel_core(folder: &Path, program: &Path) -> Option<PathBuf> {
+    kernel_core_with(folder, program, &[])
+}
+
+/// The same of a program that is given these arguments.
+pub fn kernel_core_with(folder: &Path, program: &Path, args: &[&str]) -> Option<PathBuf> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     if !pattern.starts_with("core") {
         println!("skipped: cores go to {}", pattern.trim());
         return None;
     }
     let status = Command::new("sh")
-        .args(["-c", "ulimit -c unlimited; exec \"$0\""])
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""])
         .arg(program)
+        .args(args)
         .current_dir(folder)
         .stdout(Stdio::null())
         .status()
