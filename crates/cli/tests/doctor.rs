@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -16,6 +18,45 @@ fn report(arguments: &[&str]) -> (Value, i32) {
         .unwrap();
     let value: Value = serde_json::from_slice(&output.stdout).expect("one JSON value");
     (value, output.status.code().unwrap())
+}
+
+/// What is said of a process that lives under limits.
+struct Limited {
+    pid: String,
+    json: Value,
+    code: i32,
+    words: String,
+}
+
+/// Has a process set limits for itself, as a shell does it, and asks for it in both forms.
+fn limited(folder: &Path, ulimit: &str) -> Limited {
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{ulimit}; echo ready; exec sleep 60")])
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut [0; 6])
+        .unwrap();
+    let pid = child.id().to_string();
+    let (json, code) = report(&["--pid", &pid]);
+    let output = stillcore()
+        .args(["doctor", "--pid", &pid])
+        .output()
+        .unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let words = text(&output.stdout).to_owned();
+    Limited {
+        pid,
+        json,
+        code,
+        words,
+    }
 }
 
 #[test]
@@ -65,21 +106,12 @@ fn what_is_in_the_way_is_said_with_what_to_change() {
 #[test]
 fn a_process_has_its_own_limits_and_directory() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -Hc 0; ulimit -c 0; echo ready; exec sleep 60"])
-        .current_dir(folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
-    let pid = child.id().to_string();
-    let (json, code) = report(&["--pid", &pid]);
-    let output = stillcore()
-        .args(["doctor", "--pid", &pid])
-        .output()
-        .unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let Limited {
+        pid,
+        json,
+        code,
+        words,
+    } = limited(folder.path(), "ulimit -Hc 0; ulimit -c 0");
 
     assert_eq!(code, 0, "the direct way needs no core limit: {json}");
     assert_eq!(json["pid"].to_string(), pid);
@@ -97,7 +129,7 @@ fn a_process_has_its_own_limits_and_directory() {
     );
     assert_eq!(json["threads"], 1);
     assert!(json["memory"]["rss"].as_u64().unwrap() > 0);
-    assert!(text(&output.stdout).contains(&format!("process {pid}")));
+    assert!(words.contains(&format!("process {pid}")));
 
     let output = stillcore()
         .args(["doctor", "--pid", "4194304"])
@@ -114,24 +146,10 @@ fn limits_on_memory_that_leave_too_little_for_a_capture_are_said() {
         ("-v", "addressSpace", "RLIMIT_AS"),
         ("-d", "data", "RLIMIT_DATA"),
     ] {
-        let mut child = Command::new("sh")
-            .args([
-                "-c",
-                &format!("ulimit {option} 50000; echo ready; exec sleep 60"),
-            ])
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0; 6]).unwrap();
-        let pid = child.id().to_string();
-        let (json, code) = report(&["--pid", &pid]);
-        let output = stillcore()
-            .args(["doctor", "--pid", &pid])
-            .output()
-            .unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let ulimit = format!("ulimit {option} 50000");
+        let Limited {
+            json, code, words, ..
+        } = limited(folder.path(), &ulimit);
 
         assert_eq!(code, 1, "{json}");
         assert_eq!(json["limits"][field]["soft"], 50000 << 10);
@@ -145,7 +163,6 @@ fn limits_on_memory_that_leave_too_little_for_a_capture_are_said() {
                     .starts_with("Raise it")
             );
         }
-        let words = text(&output.stdout);
         assert!(
             words.contains("DOES NOT WORK here") && words.contains("soft 49 MB, hard 49 MB"),
             "{words}"
