@@ -1,14 +1,14 @@
 // Nodes beside the official ones of today: Node 18, and Debian's own builds, which are PIE, stripped, and have V8 in a library.
 // What is read of them is compared with what the processes said of themselves, as for the others.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, renameSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { folder, json, noBinary, root, stillcore, tried } from './support/autopsy.mjs';
 import { debianNodes } from './support/debian.mjs';
 import { pastNodes } from './support/nodes.mjs';
-import { assertEqual, coreIn, died, pattern, program as stacks, stackOf } from './support/stacks.mjs';
+import { assertEqual, coreIn, died, pattern, program as stacks, stackOf, waiting } from './support/stacks.mjs';
 
 const program = join(root, '__test__', 'programs', 'scenario.cjs');
 const large = { encoding: 'utf8', maxBuffer: 1 << 28 };
@@ -64,22 +64,9 @@ for (const node of [...await pastNodes(), ...debian]) {
   });
 
   test(`a core by gcore has V8's stack, on ${node.label}`, { skip }, async (t) => {
-    if (spawnSync('gcore', ['-v']).error) return t.skip('gcore is not installed (gdb)');
-    const place = folder();
-    const child = spawn(node.path, [stacks, place, 'wait', 'sync.sort'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    try {
-      let text = '';
-      for await (const chunk of child.stdout) {
-        text += chunk;
-        if (text.includes('\n')) break;
-      }
-      const core = join(place, `core.${child.pid}`);
-      const done = spawnSync('gcore', ['-o', join(place, 'core'), String(child.pid)], { encoding: 'utf8' });
-      if (!existsSync(core)) return t.skip(`gcore could not: ${done.stderr.trim().split('\n').pop()}`);
-      assertEqual(await stackOf(core, ...files), JSON.parse(text)[0].stack, 'sync.sort');
-    } finally {
-      child.kill('SIGKILL');
-    }
+    const { core, note, none } = await waiting(node, 'sync.sort');
+    if (none) return t.skip(none);
+    assertEqual(await stackOf(core, ...files), note.stack, note.name);
   });
 
   test(`the heap is walked whole and counted exactly, on ${node.label}`, { skip }, () => {

@@ -3,13 +3,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { binary, folder, noBinary, stillcore } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
-import { assertEqual, coreIn, died, pattern, printed, program, read, stackOf } from './support/stacks.mjs';
+import { assertEqual, coreIn, died, firstLine, pattern, printed, program, read, stackOf, waiting } from './support/stacks.mjs';
 
 for (const node of await nodes()) {
   // The older patches of each line read the same layouts; autopsy.spec.mjs has them.
@@ -72,11 +70,7 @@ for (const node of await nodes()) {
       const child = spawn('sh', ['-c', 'ulimit -c unlimited; exec "$0" "$@"', node.path, ...flags, program, '.', 'go', 'endless.wasm'], { cwd: place, stdio: ['ignore', 'pipe', 'inherit'] });
       const ended = once(child, 'exit');
       try {
-        let text = '';
-        for await (const chunk of child.stdout) {
-          text += chunk;
-          if (text.includes('\n')) break;
-        }
+        const text = await firstLine(child);
         await setTimeout(50); // Now it is in the loop.
         child.kill('SIGABRT');
         await ended;
@@ -113,20 +107,8 @@ for (const node of await nodes()) {
   });
 
   test(`a core by gcore has V8's stack, on ${node.label}`, { skip }, async (t) => {
-    if (spawnSync('gcore', ['-v']).error) return t.skip('gcore is not installed (gdb)');
-    const place = folder();
-    const child = spawn(node.path, [program, place, 'wait', 'sync.sort'], { stdio: ['ignore', 'pipe', 'inherit'] });
-    try {
-      let text = '';
-      for await (const chunk of child.stdout) {
-        text += chunk;
-        if (text.includes('\n')) break;
-      }
-      const done = spawnSync('gcore', ['-o', join(place, 'core'), String(child.pid)], { encoding: 'utf8' });
-      if (!existsSync(join(place, `core.${child.pid}`))) return t.skip(`gcore could not: ${done.stderr.trim().split('\n').pop()}`);
-      assertEqual(await stackOf(join(place, `core.${child.pid}`)), JSON.parse(text)[0].stack, 'sync.sort');
-    } finally {
-      child.kill('SIGKILL');
-    }
+    const { core, note, none } = await waiting(node, 'sync.sort');
+    if (none) return t.skip(none);
+    assertEqual(await stackOf(core), note.stack, note.name);
   });
 }

@@ -1,7 +1,7 @@
 // Stacks that stillcore reads from cores of __test__/programs/stacks.cjs, beside the traces that V8 printed in the living process.
 import assert from 'node:assert/strict';
-import { execFile, spawnSync } from 'node:child_process';
-import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { binary, folder, root } from './autopsy.mjs';
@@ -61,4 +61,29 @@ export function died(node, how, scenario, flags = []) {
   const done = spawnSync('sh', ['-c', 'ulimit -c unlimited; exec "$0" "$@"', node.path, ...flags, program, '.', how, scenario],
     { cwd: place, encoding: 'utf8', maxBuffer: 1 << 28 });
   return { core: coreIn(place), notes: JSON.parse(done.stdout.split('\n')[0]), signal: done.signal };
+}
+
+/** A core by gcore of a program that waits, and the note that it left; or why there is none. */
+export async function waiting(node, scenario) {
+  if (spawnSync('gcore', ['-v']).error) return { none: 'gcore is not installed (gdb)' };
+  const place = folder();
+  const child = spawn(node.path, [program, place, 'wait', scenario], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const [note] = JSON.parse(await firstLine(child));
+    const done = spawnSync('gcore', ['-o', join(place, 'core'), String(child.pid)], { encoding: 'utf8' });
+    const core = join(place, `core.${child.pid}`);
+    return existsSync(core) ? { core, note } : { none: `gcore could not: ${done.stderr.trim().split('\n').pop()}` };
+  } finally {
+    child.kill('SIGKILL');
+  }
+}
+
+/** What a process prints up to the end of its first line, or all. */
+export async function firstLine(child) {
+  let text = '';
+  for await (const chunk of child.stdout) {
+    text += chunk;
+    if (text.includes('\n')) break;
+  }
+  return text;
 }
