@@ -5,9 +5,18 @@
 //! prepared before the fork, and nothing else: no allocation, no lock, no panic, no libc function that
 //! is more than its system call. Whatever fails, the copy ends in `_exit`; it never goes back to JavaScript.
 
-use nix::libc::{self, c_int, c_long, c_void};
+mod raw;
+mod report;
+mod tries;
 
-use crate::proof::{self, Call};
+use nix::libc::{self, c_int};
+
+use crate::calls::Call;
+use raw::{call, exit, open, set_io_idle, set_soft_limit, write_to};
+use report::report;
+
+pub(crate) use report::{FILES, MAPS, MEM, PAGEMAP, Report, SMAPS, STATUS, Step};
+pub(crate) use tries::ALL_TRIED;
 
 /// What the parent prepared for its copy.
 pub(crate) struct Orders {
@@ -17,7 +26,7 @@ pub(crate) struct Orders {
     pub(crate) tries: Option<u8>,
     /// The nice value that it takes once it is ready.
     pub(crate) nice: i32,
-    /// Calls that kill, as [`crate::proof`] has them.
+    /// Calls that kill, as [`crate::calls`] has them.
     pub(crate) deadly: u32,
     /// The parent's pid, to find out whether it died before the death signal was set.
     pub(crate) parent: libc::pid_t,
@@ -26,38 +35,6 @@ pub(crate) struct Orders {
     /// The working folder, open; -1 for a copy that will not be dumped.
     pub(crate) folder: c_int,
 }
-
-/// Where a copy stands when it reports.
-#[repr(u32)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// All prepared; the descriptors that come with it are, by their bits in `Report::files`,
-    /// `/proc/self/{maps,pagemap,mem,status,smaps}`. An errno that comes with it is why the soft RLIMIT_CORE or
-    /// RLIMIT_FSIZE could not be raised.
-    Ready = 1,
-    /// `fchdir` into the working folder.
-    Chdir = 2,
-    /// Opening `/proc/self/maps`.
-    Maps = 3,
-}
-
-/// The one message of a copy to its parent.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Report {
-    pub(crate) step: u32,
-    pub(crate) errno: i32,
-    pub(crate) files: u32,
-}
-
-/// Number of descriptors that can come with a [`Report`].
-pub(crate) const FILES: usize = 5;
-/// Bit numbers in [`Report::files`].
-pub(crate) const MAPS: usize = 0;
-pub(crate) const PAGEMAP: usize = 1;
-pub(crate) const MEM: usize = 2;
-pub(crate) const STATUS: usize = 3;
-pub(crate) const SMAPS: usize = 4;
 
 /// The exit status of a copy that SIGSEGV did not end. Never seen: the handler is reset and the signal
 /// unblocked; but a way out must exist.
@@ -72,69 +49,6 @@ struct KernelSigaction {
     flags: u64,
     restorer: usize,
     mask: u64,
-}
-
-#[repr(C)]
-struct Control {
-    header: libc::cmsghdr,
-    files: [c_int; FILES],
-}
-
-pub(crate) unsafe fn call(
-    number: c_long,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-) -> Result<usize, i32> {
-    // SAFETY: the callers below pass pointers to live data of the kind each call wants.
-    match unsafe { libc::syscall(number, a, b, c, d, 0usize) } {
-        -1 => Err(errno()),
-        value => Ok(value as usize),
-    }
-}
-
-fn errno() -> i32 {
-    // SAFETY: errno lives in the thread's own TLS block, which the copy has as well.
-    unsafe { *libc::__errno_location() }
-}
-
-pub(crate) unsafe fn exit(status: c_int) -> ! {
-    loop {
-        // SAFETY: does not return.
-        unsafe { libc::syscall(libc::SYS_exit_group, status) };
-    }
-}
-
-unsafe fn open(path: &core::ffi::CStr, flags: c_int) -> Result<c_int, i32> {
-    // SAFETY: a NUL-terminated string that lives for ever.
-    unsafe {
-        call(
-            libc::SYS_openat,
-            libc::AT_FDCWD as usize,
-            path.as_ptr() as usize,
-            flags as usize,
-            0,
-        )
-    }
-    .map(|fd| fd as c_int)
-}
-
-unsafe fn write_to(path: &core::ffi::CStr, text: &[u8]) {
-    // SAFETY: the buffer is live. Failures are harmless: these files only tune the copy, and the
-    // finished core is verified.
-    unsafe {
-        if let Ok(fd) = open(path, libc::O_WRONLY) {
-            let _ = call(
-                libc::SYS_write,
-                fd as usize,
-                text.as_ptr() as usize,
-                text.len(),
-                0,
-            );
-            let _ = call(libc::SYS_close, fd as usize, 0, 0, 0);
-        }
-    }
 }
 
 /// Closes everything but `keep`: an inherited socket would hold a client's connection open, an
@@ -207,107 +121,12 @@ unsafe fn close_all_but(keep: c_int, in_ranges: bool) {
     }
 }
 
-unsafe fn report(socket: c_int, step: Step, errno: i32, files: &[Option<c_int>; FILES]) {
-    let mut message = Report {
-        step: step as u32,
-        errno,
-        files: 0,
-    };
-    let mut control = Control {
-        // SAFETY: all-zero is a valid cmsghdr (it has padding fields on some targets).
-        header: unsafe { core::mem::zeroed() },
-        files: [0; FILES],
-    };
-    let mut count = 0;
-    let mut bit = 0;
-    while bit < FILES {
-        if let Some(fd) = files[bit] {
-            control.files[count] = fd;
-            count += 1;
-            message.files |= 1 << bit;
-        }
-        bit += 1;
-    }
-    let length = core::mem::size_of::<libc::cmsghdr>() + count * core::mem::size_of::<c_int>();
-    control.header.cmsg_len = length as _;
-    control.header.cmsg_level = libc::SOL_SOCKET;
-    control.header.cmsg_type = libc::SCM_RIGHTS;
-    let mut part = libc::iovec {
-        iov_base: (&raw mut message).cast::<c_void>(),
-        iov_len: core::mem::size_of::<Report>(),
-    };
-    // SAFETY: all-zero is a valid msghdr; every pointer put into it outlives the call.
-    unsafe {
-        let mut header: libc::msghdr = core::mem::zeroed();
-        header.msg_iov = &raw mut part;
-        header.msg_iovlen = 1;
-        if count > 0 {
-            header.msg_control = (&raw mut control).cast::<c_void>();
-            // To the byte: what follows the message would be taken for the next one.
-            header.msg_controllen = length as _;
-        }
-        let send = |header: &libc::msghdr| {
-            call(
-                libc::SYS_sendmsg,
-                socket as usize,
-                &raw const *header as usize,
-                libc::MSG_NOSIGNAL as usize,
-                0,
-            )
-        };
-        if send(&header).is_err() {
-            // Passing descriptors may be refused; then say at least that.
-            (*part.iov_base.cast::<Report>()).files = 0;
-            header.msg_control = core::ptr::null_mut();
-            header.msg_controllen = 0;
-            if send(&header).is_err() {
-                exit(4);
-            }
-        }
-    }
-}
-
 unsafe fn fail(orders: &Orders, step: Step, errno: i32) -> ! {
     // SAFETY: the socket is still open: it is the one that `close_all_but` keeps.
     unsafe {
         report(orders.socket, step, errno, &[None; FILES]);
         exit(1)
     }
-}
-
-/// The copy's disk accesses come after everybody else's.
-pub(crate) unsafe fn set_io_idle() -> Result<usize, i32> {
-    const IOPRIO_WHO_PROCESS: usize = 1;
-    const IOPRIO_IDLE: usize = 3 << 13;
-    // SAFETY: integers only.
-    unsafe { call(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE, 0) }
-}
-
-/// Sets a soft limit to nothing, or to all that the hard one allows.
-unsafe fn set_soft_limit(resource: c_int, raise: bool) -> Result<(), i32> {
-    let mut limit = libc::rlimit64 {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: reads into and writes from a live struct of the size prlimit64 wants.
-    unsafe {
-        call(
-            libc::SYS_prlimit64,
-            0,
-            resource as usize,
-            0,
-            &raw mut limit as usize,
-        )?;
-        limit.rlim_cur = if raise { limit.rlim_max } else { 0 };
-        call(
-            libc::SYS_prlimit64,
-            0,
-            resource as usize,
-            &raw const limit as usize,
-            0,
-        )?;
-    }
-    Ok(())
 }
 
 /// The whole life of a copy.
@@ -320,7 +139,7 @@ pub(crate) unsafe fn live(orders: &Orders) -> ! {
         // Whoever kills it before its time (a seccomp filter) shall not leave a core where the service works.
         let _ = set_soft_limit(libc::RLIMIT_CORE as c_int, false);
         if let Some(from) = orders.tries {
-            proof::try_all(orders, from);
+            tries::try_all(orders.socket, from, orders.deadly);
         }
         let _ = call(
             libc::SYS_prctl,

@@ -14,9 +14,9 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use crate::calls::{self, Call};
 use crate::child::{self, Orders};
 use crate::error::Failure;
-use crate::proof::{self, Call};
 use crate::registers::Registers;
 use crate::sys::{self, Cloned};
 
@@ -106,7 +106,7 @@ impl Copy {
             },
             deadly: match role {
                 Role::Proof { deadly, .. } => deadly,
-                _ => proof::deadly(),
+                _ => calls::deadly(),
             },
             nice: sys::nice_of_copies(),
             parent: nix::unistd::getpid().as_raw(),
@@ -150,7 +150,7 @@ impl Copy {
         loop {
             let mut said = [0];
             match nix::unistd::read(&self.socket, &mut said) {
-                Ok(1) if said[0] == proof::ALL_TRIED => return Ok(None),
+                Ok(1) if said[0] == child::ALL_TRIED => return Ok(None),
                 Ok(1) => last = Some(said[0]),
                 Ok(_) => {
                     return last

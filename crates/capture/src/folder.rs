@@ -17,8 +17,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use nix::libc;
 
+use crate::calls::Call;
 use crate::error::Failure;
-use crate::proof::Call;
 
 /// Captures of this process, all threads and workers together.
 static SEQUENCE: AtomicU32 = AtomicU32::new(0);

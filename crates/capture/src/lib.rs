@@ -11,6 +11,7 @@
 
 mod amend;
 mod brake;
+mod calls;
 mod cgroup;
 mod child;
 mod copy;

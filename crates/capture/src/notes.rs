@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use crate::calls::Call;
 use crate::maps::Mapping;
-use crate::proof::Call;
 use crate::registers::Registers;
 
 /// One thread as the core will show it.

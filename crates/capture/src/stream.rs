@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::PollFlags;
 
+use crate::calls::Call;
 use crate::monitor::Monitor;
-use crate::proof::Call;
 use crate::sys;
 
 /// The writing end of a pipe whose reader lives in JavaScript.

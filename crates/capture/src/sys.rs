@@ -1,5 +1,5 @@
 //! The few system calls that neither `std` nor `nix` offers in the shape needed here.
-//! Parent side only; everything a forked copy calls is in `child.rs`.
+//! Parent side only; everything a forked copy calls is in `child.rs` and its folder.
 
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::proof::Call;
+use crate::calls::Call;
 
 /// How a raw [`clone_process`] came back.
 pub(crate) enum Cloned {

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use nix::libc::{self, pid_t};
 
+use crate::calls::Call;
 use crate::notes::Thread;
-use crate::proof::Call;
 use crate::registers::Registers;
 
 mod desk;

@@ -12,8 +12,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access, faccessat, getegid, geteuid, getgid, getuid};
 
+use crate::calls::Call;
 use crate::cgroup::{Groups, Headroom};
-use crate::proof::Call;
 use crate::{dontfork, plan};
 
 /// Inode of the first PID namespace of every Linux host, a constant of the kernel. A process that sees

@@ -9,7 +9,7 @@ use nix::libc::{self, c_int, c_void, pid_t};
 use super::HOLD;
 use super::desk::{Desk, ENDED};
 use super::seize::help;
-use crate::proof::Call;
+use crate::calls::Call;
 use crate::sys;
 
 pub(super) struct Helper {

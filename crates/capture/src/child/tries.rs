@@ -2,21 +2,25 @@
 
 use nix::libc::{self, c_int, c_long, c_void};
 
-use super::{ALL_TRIED, CALLS, Call};
-use crate::child::{self, Orders, call};
+use super::raw::{self, call};
+use crate::calls::{CALLS, Call};
 use crate::threads;
 
-/// Tries all calls from `orders.tries` on, each announced by its number. Comes back if none kills.
+/// What a proof says when it has tried all.
+pub(crate) const ALL_TRIED: u8 = 0xff;
+
+/// Tries all calls from this number on, each announced by its number. Comes back if none kills. `deadly`: those of the
+/// numbers before it that kill.
 ///
 /// # Safety
-/// As for [`child::live`].
-pub(crate) unsafe fn try_all(orders: &Orders, from: u8) {
+/// As for [`super::live`]; the socket is open.
+pub(crate) unsafe fn try_all(socket: c_int, from: u8, deadly: u32) {
     let say = |what: u8| {
         // SAFETY: one live byte.
         unsafe {
             call(
                 libc::SYS_write,
-                orders.socket as usize,
+                socket as usize,
                 &raw const what as usize,
                 1,
                 0,
@@ -31,7 +35,7 @@ pub(crate) unsafe fn try_all(orders: &Orders, from: u8) {
             return;
         }
         // SAFETY: as this function's.
-        unsafe { make(tried, orders.deadly) };
+        unsafe { make(tried, deadly) };
     }
     let _ = say(ALL_TRIED);
 }
@@ -130,7 +134,7 @@ unsafe fn make(tried: Call, deadly: u32) {
             Call::ClonePlain => born(deadly, clone(0, memory)),
             Call::CloneHelper => born(deadly, clone_helper(memory)),
             Call::SetPriority => call(libc::SYS_setpriority, libc::PRIO_PROCESS as usize, 0, 19, 0),
-            Call::IoprioSet => child::set_io_idle(),
+            Call::IoprioSet => raw::set_io_idle(),
         };
     }
 }
@@ -148,7 +152,7 @@ unsafe fn clone(flags: c_int, memory: usize) -> c_long {
             0usize,
         );
         if pid == 0 {
-            child::exit(0);
+            raw::exit(0);
         }
         pid
     }
