@@ -3,20 +3,29 @@
 //! [`examine`] reads and changes nothing: no fork, no signal, no file. What cannot be read is None and a
 //! warning, never an error. [`Report::of`] judges, from the [`Facts`] alone, by the rules of `plan.rs`.
 
+mod container;
+mod directory;
 mod facts;
 mod judge;
+mod limit;
+mod memory;
 mod pattern;
+mod sigsegv;
+mod status;
+mod whom;
 
 use std::path::Path;
 
-pub use facts::{
-    Container, Directory, Facts, Handling, Limit, Memory, Overcommit, Sigsegv, Status,
-    libc_of_this_process,
-};
-
+pub use container::Container;
+pub use directory::Directory;
+pub use facts::{Facts, Overcommit, libc_of_this_process};
+pub use limit::Limit;
+pub use memory::Memory;
 pub use pattern::{leaves_core_in_folder, meaning};
+pub use sigsegv::{Handling, Sigsegv};
+pub use status::Status;
 
-use facts::Whom;
+use whom::Whom;
 
 /// The capabilities that matter to captures: name, and bit in a set.
 pub const CAPABILITIES: [(&str, u32); 4] = [

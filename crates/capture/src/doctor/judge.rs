@@ -2,7 +2,8 @@
 
 use nix::errno::Errno;
 
-use super::facts::{Limit, Memory};
+use super::limit::Limit;
+use super::memory::Memory;
 use super::pattern::meaning;
 use super::{CAP_SYS_PTRACE, Estimates, Facts, Way};
 use crate::error::{Failure, advice};
