@@ -10,49 +10,26 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use chrono::{DateTime, Datelike, Local, Timelike};
+use chrono::Local;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 
-use crate::calls::Call;
 use crate::error::Failure;
 
-/// Captures of this process, all threads and workers together.
-static SEQUENCE: AtomicU32 = AtomicU32::new(0);
+mod rename;
+mod title;
+
+pub use title::Title;
+
+use rename::{is_taken, rename_file, rename_folder};
 
 const PREFIX: &str = ".core_";
 const SUFFIX: &str = ".partial";
 
 /// The extensions of finished archives.
 const ARCHIVES: [&str; 3] = [".tar.gz", ".tar.zst", ".tar"];
-
-/// The name of a result, without an extension, and the time in it.
-#[derive(Debug, Clone)]
-pub struct Title {
-    /// `core_YYYYMMDD.HHMMSS.<pid>.<seq>`.
-    pub name: String,
-    /// Local time of the capture.
-    pub time: DateTime<Local>,
-}
-
-impl Title {
-    /// One for a result that is no file.
-    pub(crate) fn now() -> Title {
-        Title::next(Local::now())
-    }
-
-    /// One that this process has not used before.
-    pub(crate) fn next(time: DateTime<Local>) -> Title {
-        let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1;
-        Title {
-            name: name(&time, std::process::id(), sequence),
-            time,
-        }
-    }
-}
 
 /// A locked working folder. Dropping it removes the folder with all that is in it.
 #[derive(Debug)]
@@ -188,31 +165,6 @@ impl Drop for Folder {
     }
 }
 
-fn name(time: &DateTime<Local>, pid: u32, sequence: u32) -> String {
-    // By hand: chrono's formatter would take 12 kB of the addon.
-    format!(
-        "core_{:04}{:02}{:02}.{:02}{:02}{:02}.{pid}.{sequence:03}",
-        time.year(),
-        time.month(),
-        time.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    )
-}
-
-fn is_taken(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY))
-}
-
-/// File systems without RENAME_NOREPLACE (NFS, some FUSE) say EINVAL, old kernels ENOSYS, old seccomp filters EPERM.
-fn cannot_exclude(errno: Errno) -> bool {
-    matches!(
-        errno,
-        Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM
-    )
-}
-
 /// The name of an archive in the working folder until it is published. No core_pattern in use gives such a one.
 pub const ARCHIVE: &str = "archive";
 
@@ -241,43 +193,6 @@ pub(crate) fn progress(folder: &Path) -> u64 {
     sizes
         .map(|metadata| metadata.len() + metadata.blocks() * 512)
         .sum()
-}
-
-fn rename_no_replace(from: &Path, to: &Path) -> nix::Result<()> {
-    if Call::RenameNoReplace.is_deadly() {
-        return Err(Errno::ENOSYS);
-    }
-    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
-}
-
-fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
-    match rename_no_replace(from, to) {
-        Err(errno) if cannot_exclude(errno) => {
-            // An empty folder of our own may be replaced; making it is what fails if the name is taken.
-            DirBuilder::new().mode(0o700).create(to)?;
-            fs::rename(from, to).inspect_err(|_| drop(fs::remove_dir(to)))
-        }
-        done => done.map_err(io::Error::from),
-    }
-}
-
-fn rename_file(from: &Path, to: &Path) -> io::Result<()> {
-    match rename_no_replace(from, to) {
-        Err(errno) if cannot_exclude(errno) => match fs::hard_link(from, to) {
-            Ok(()) => Ok(()),
-            Err(error) if is_taken(&error) => Err(error),
-            // No links either (exFAT): an empty file of our own is replaced.
-            Err(_) => {
-                File::options()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(to)?;
-                fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
-            }
-        },
-        done => done.map_err(io::Error::from),
-    }
 }
 
 /// The locked folder; None when somebody else has it, or when it is gone.
