@@ -194,6 +194,10 @@ for (const node of await nodes()) {
     const wrong = tried('jsprint', core, '0x1234561');
     assert.equal(wrong.status, 3);
     assert.match(wrong.stderr, /0x1234561 is no object of V8's heap \(whatis says what is there\)/);
+    // Neither a pointer nor a small number.
+    const nothing = tried('jsprint', core, '0x10');
+    assert.deepEqual([nothing.status, nothing.stdout], [3, '']);
+    assert.match(nothing.stderr, /0x10 is no object of V8's heap/);
   });
 }
 

@@ -173,7 +173,7 @@ fn print(autopsy: &Autopsy, matches: &ArgMatches, inspect: bool) -> anyhow::Resu
         String::new()
     };
     let mut answer = Answer::default();
-    if value.is_pointer() {
+    if !value.is_smi() && !value.is_cleared() {
         // Whatever was given must be an object: a mistyped address shall not print as a value.
         v8.map_of(value)?;
     }
