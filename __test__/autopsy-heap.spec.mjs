@@ -91,6 +91,11 @@ for (const node of await nodes()) {
     assert.match(stillcore('findrefs', core, '-s', 'child 7', '--isolate', '0').trim(), /^0x[0-9a-f]+: PlantedChild\.name$/);
     const weak = json('jsfindrefs', core, one('PlantedKey'), '--isolate', '0');
     assert.ok(weak.some((reference) => reference.weak === true) && weak.some((reference) => reference.weak === false), JSON.stringify(weak));
+    assert.ok(weak.every(({ as }) => as.endsWith(' (a key)') || !as.startsWith('WeakMap')), JSON.stringify(weak));
+    const value = json('jsfindrefs', core, one('PlantedValue'), '--isolate', '0').map(({ as }) => as);
+    assert.ok(value.some((as) => /^WeakMap\.get\(\[Planted(Key|Value) 0x/.test(as)), JSON.stringify(value));
+    const entry = json('jsfindrefs', core, one('PlantedEntry'), '--isolate', '0').map(({ as }) => as);
+    assert.deepEqual(entry.map((as) => as.replace(/ 0x\w+/, '')), ['Map (a key)', "Map.get('by this key')", 'Map.get([Object])']);
     const garbage = json('findjsinstances', core, 'PlantedGarbage', '--all', '-n', '3', '--isolate', '0').instances[2];
     const none = tried('jsfindrefs', core, garbage, '-r', '--isolate', '0');
     assert.notEqual(none.status, 0);

@@ -16,6 +16,7 @@ class PlantedChild extends PlantedArray { constructor(n) { super(n); this.name =
 class PlantedTable { constructor(n) { this.n = n; } }
 class PlantedKey { constructor(n) { this.n = n; } }
 class PlantedValue { constructor(n) { this.n = n; } }
+class PlantedEntry {}
 class PlantedDeadValue { constructor(n) { this.n = n; } }
 class PlantedClosure { constructor(n) { this.n = n; } }
 class PlantedTimer { constructor(n) { this.n = n; } }
@@ -38,6 +39,8 @@ function plant() {
   for (let n = 0; n < 400; n++) kept.table[`key ${n * 7}`] = new PlantedTable(n);
   for (let n = 0; n < 300; n++) delete kept.table[`key ${n * 7}`];
   kept.map = new WeakMap();
+  kept.registry = new Map([[1, 'one'], ['by this key', new PlantedEntry()]]);
+  kept.registry.set({ n: 1 }, kept.registry.get('by this key')).set(kept.registry.get('by this key'), 'a key');
   kept.keys = [];
   for (let n = 0; n < 250; n++) {
     const key = new PlantedKey(n);

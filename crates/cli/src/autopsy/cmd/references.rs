@@ -69,6 +69,36 @@ struct Named {
     weak: bool,
 }
 
+/// A way from an object of V8's own to what is looked for.
+struct Way {
+    path: String,
+    weak: bool,
+    /// What of it a developer sees: the target, or the context that it is in.
+    seen_as: u64,
+}
+
+/// Most ways from one object that are told: a Map may have one value under many keys.
+const MOST_WAYS: usize = 16;
+
+impl Way {
+    fn new(path: String, weak: bool, seen_as: u64) -> Way {
+        Way {
+            path,
+            weak,
+            seen_as,
+        }
+    }
+
+    /// Adds it to the others from the same object. What is held strongly in one of the same words is held strongly.
+    fn join(self, ways: &mut Vec<Way>) {
+        if let Some(same) = ways.iter_mut().find(|way| way.path == self.path) {
+            same.weak &= self.weak;
+        } else if ways.len() < MOST_WAYS {
+            ways.push(self);
+        }
+    }
+}
+
 pub(super) fn references_to(
     autopsy: &Autopsy,
     graph: &HeapGraph,
@@ -113,27 +143,30 @@ fn collect(
 ) -> anyhow::Result<()> {
     let v8 = &autopsy.v8;
     let mut seen: HashSet<u64> = targets.iter().copied().collect();
-    // What leads from a holder to the target, by the object in between; whether that is weak; and what of it a developer sees:
-    // the target, or the context that it is in.
-    let mut level: BTreeMap<u64, (String, bool, u64)> = targets
+    // The ways from a holder to the target, by the object in between.
+    let mut level: BTreeMap<u64, Vec<Way>> = targets
         .iter()
-        .map(|target| (*target, (String::new(), false, *target)))
+        .map(|target| (*target, vec![Way::new(String::new(), false, *target)]))
         .collect();
     for _ in 0..=depth {
         let list: Vec<u64> = level.keys().copied().collect();
         let references = graph.references(&list, &autopsy.stop)?;
-        let mut next: BTreeMap<u64, (String, bool, u64)> = BTreeMap::new();
+        let mut next: BTreeMap<u64, Vec<Way>> = BTreeMap::new();
         for (target, list) in references {
-            let (path, through, seen_as) = level.get(&target).cloned().unwrap_or_default();
-            for mut reference in list {
+            let ways = level.get(&target).map_or(&[][..], Vec::as_slice);
+            for (way, reference) in ways
+                .iter()
+                .flat_map(|way| list.iter().map(move |r| (way, r)))
+            {
                 if autopsy.stopped() {
                     anyhow::bail!("stopped");
                 }
-                reference.weak |= through;
+                let weak = reference.weak || way.weak;
+                let (path, seen_as) = (&way.path, way.seen_as);
                 let Some(object) = graph.object(reference.from) else {
                     continue;
                 };
-                let mut how = describe(v8, &reference, Tagged::of(target));
+                let mut how = describe(v8, reference, Tagged::of(target));
                 if object.map.kind.is_js_object() {
                     if how.is_empty() && seen_as != target {
                         how = member(v8, reference.from, seen_as);
@@ -144,7 +177,7 @@ fn collect(
                     out.push(Named {
                         from: reference.from,
                         how: format!("{class}{how}{path}"),
-                        weak: reference.weak,
+                        weak,
                     });
                 } else if object.map.kind == Kind::Map || object.map.kind == Kind::Free {
                     continue;
@@ -156,19 +189,21 @@ fn collect(
                                 "<{}>{how}{path}",
                                 v8.types.name(object.map.instance_type)
                             ),
-                            weak: reference.weak,
+                            weak,
                         });
                     }
-                    // Held strongly in one way is held strongly.
-                    if let Some((_, weak, _)) = next.get_mut(&reference.from) {
-                        *weak &= reference.weak;
-                    } else if seen.insert(reference.from) && next.len() < 4096 {
-                        let text = inner(&object.map.kind, &how, &path);
-                        let seen_as = match object.map.kind {
+                    let way = Way::new(
+                        inner(&object.map.kind, &how, path),
+                        weak,
+                        match object.map.kind {
                             Kind::Context => reference.from,
                             _ => seen_as,
-                        };
-                        next.insert(reference.from, (text, reference.weak, seen_as));
+                        },
+                    );
+                    if let Some(ways) = next.get_mut(&reference.from) {
+                        way.join(ways);
+                    } else if seen.insert(reference.from) && next.len() < 4096 {
+                        next.insert(reference.from, vec![way]);
                     }
                 }
             }
@@ -179,16 +214,26 @@ fn collect(
         level = next;
     }
     out.sort_by(|a, b| (a.from, &a.how).cmp(&(b.from, &b.how)));
-    out.dedup_by(|a, b| a.from == b.from && a.how == b.how);
+    out.dedup_by(|a, b| {
+        a.from == b.from && a.how == b.how && {
+            b.weak &= a.weak;
+            true
+        }
+    });
     out.truncate(MOST);
     Ok(())
 }
+
+/// How an object refers to the map that describes it.
+const ITS_MAP: &str = " (its map)";
 
 fn inner(kind: &Kind, how: &str, path: &str) -> String {
     match kind {
         // Backing stores are part of the object; a context's variable has a name.
         Kind::Context => format!(" closes over{how}{path}"),
-        _ => path.to_owned(),
+        _ if how == ITS_MAP => path.to_owned(),
+        // The table of a Map tells under which key.
+        _ => format!("{how}{path}"),
     }
 }
 
@@ -220,7 +265,7 @@ fn describe(v8: &V8, reference: &Reference, target: Tagged) -> String {
         return String::new();
     };
     if reference.offset == 0 {
-        return " (its map)".to_owned();
+        return ITS_MAP.to_owned();
     }
     if map.kind == Kind::Context {
         let scope = v8
@@ -233,6 +278,14 @@ fn describe(v8: &V8, reference: &Reference, target: Tagged) -> String {
             .ok()
             .and_then(|slot| names.get(slot))
             .map_or(String::new(), |name| format!(" {name}"));
+    }
+    if let Some(entry) = entry_of(
+        v8,
+        from,
+        &v8.types.name(map.instance_type),
+        reference.offset,
+    ) {
+        return entry;
     }
     if map.kind.is_js_object() {
         for property in v8.properties(from).unwrap_or_default() {
@@ -264,6 +317,28 @@ fn describe(v8: &V8, reference: &Reference, target: Tagged) -> String {
         };
     }
     String::new()
+}
+
+/// Which entry of a Map, a Set or a WeakMap a word of its table belongs to: `.get('key')` for a value. (The tables:
+/// `V8::collection`, `V8::weak_collection`.)
+fn entry_of(v8: &V8, table: Tagged, kind: &str, offset: u64) -> Option<String> {
+    let index = offset.checked_sub(v8.c.array_data as u64)? / 8;
+    let buckets = || Some(v8.element_of(table, 2).ok()?.as_smi()?.max(0) as u64);
+    let (prefix, width) = match kind {
+        "ORDERED_HASH_MAP" => (3 + buckets()?, 3),
+        "ORDERED_HASH_SET" => return Some(" (a member)".to_owned()),
+        "EPHEMERON_HASH_TABLE" => (3, 2),
+        _ => return None,
+    };
+    let place = index.checked_sub(prefix)?;
+    match place % width {
+        0 => Some(" (a key)".to_owned()),
+        1 => {
+            let key = v8.element_of(table, index - 1).ok()?;
+            Some(format!(".get({})", v8.brief(key)))
+        }
+        _ => None,
+    }
 }
 
 fn by_name(autopsy: &Autopsy, name: &str) -> anyhow::Result<Answer> {
