@@ -1,6 +1,6 @@
 //! The process as it knew itself.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ArgMatches;
 use serde_json::{Map, Value as Json, json};
 use stillcore_v8::{Kind, Slot, V8};
@@ -112,8 +112,8 @@ fn nodeinfo(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
         if !value.is_null() {
             let mut told = value.clone();
             if let Json::Object(parts) = &mut told {
-                // Where it can be downloaded: in JSON only.
-                parts.retain(|part, _| !part.ends_with("Url"));
+                // Where it can be downloaded: in JSON only. A version of what this build does without is empty.
+                parts.retain(|part, value| !part.ends_with("Url") && value != "");
             }
             answer.lines.push(format!("{label:<12} {}", text_of(&told)));
             json.insert(name.to_owned(), value);
@@ -130,8 +130,10 @@ fn nodeinfo(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     if let Some(time) = about
         .capture
         .as_ref()
-        .and_then(|capture| capture.time.clone())
+        .and_then(|capture| capture.time.as_deref())
     {
+        let time = DateTime::parse_from_rfc3339(time)
+            .map_or_else(|_| time.to_owned(), |time| moment(time.to_utc()));
         answer.lines.push(format!("{:<12} {time}", "captured"));
         json.insert("captured".to_owned(), json!(time));
     }
@@ -165,6 +167,11 @@ fn nodeinfo(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     Ok(answer)
 }
 
+/// A time as JavaScript writes it.
+fn moment(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
 /// When the process began, and how long it had run. A core of ours says when it was taken; otherwise the event loop's own
 /// clock is the last that is known: a loop that was stuck had run longer.
 fn age(autopsy: &Autopsy, answer: &mut Answer, json: &mut Map<String, Json>) {
@@ -173,7 +180,7 @@ fn age(autopsy: &Autopsy, answer: &mut Answer, json: &mut Map<String, Json>) {
         .started
         .and_then(|at| DateTime::from_timestamp_micros(i64::try_from(at).ok()?));
     if let Some(started) = started {
-        let text = started.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let text = moment(started);
         answer.lines.push(format!("{:<12} {text}", "started"));
         json.insert("started".to_owned(), json!(text));
     }
