@@ -347,6 +347,10 @@ for (const node of all) {
     assert.ok(Math.abs(Date.parse(info.started) - said.timeOrigin) <= 1, `${info.started} ${said.timeOrigin}`);
     const text = stillcore('nodeinfo', core);
     assert.match(text, /uptime +\d+\.\d+ s/);
+    // Both times in the same words, and no version without a number.
+    const [captured, started] = ['captured', 'started'].map((name) => new RegExp(`^${name} +(.*)$`, 'm').exec(text)[1]);
+    for (const [time, told] of [[captured, info.captured], [started, info.started]]) assert.deepEqual([time, new Date(time).toISOString()], [told, time]);
+    assert.doesNotMatch(text, / ,/);
     assert.doesNotMatch(text + JSON.stringify(info), /not to be shown/);
     assert.equal(json('nodeinfo', core, '--env').env.SECRET, 'not to be shown');
     // Without our own note the event loop's clock is the last that is known.
@@ -403,6 +407,16 @@ for (const node of all) {
     assert.equal(named('clearedTimer').length, 0);
     // They were set a second ago or so.
     for (const timer of [interval, timeout, unreferenced]) assert.ok(timer.due > timer.after - 20_000 && timer.due <= timer.after, JSON.stringify(timer));
+    // Thousands of one function are one line, but each is there for a pipe, for -a and in JSON.
+    assert.equal(named('oneOfMany').length, 2000);
+    const lines = (...args) => stillcore('timers', core, '--isolate', '0', ...args).split('\n').filter((line) => line.includes('oneOfMany'));
+    const [told, ...more] = lines();
+    assert.deepEqual(more, []);
+    const [, from, to, first] = /^2000 of them, in ([\d.]+) s to in ([\d.]+) s, the first (0x[0-9a-f]+): \[Function: oneOfMany /.exec(told) ?? assert.fail(told);
+    assert.ok(Math.abs(to - from - 1999) < 1, told);
+    assert.equal(first, named('oneOfMany')[0].object);
+    assert.equal(lines('-a').length, 2000);
+    assert.equal(stillcore('autopsy', core, '-e', 'timers --isolate 0 | jsprint _idleTimeout').trimEnd().split('\n').length, timers.length);
     assert.equal(json('timers', core, '--isolate', '1').filter((one) => one.callback.text.includes('inWorker')).length, 1);
   });
 

@@ -40,6 +40,7 @@ function timers() {
   keep.interval = setInterval(function everyMillion() {}, 1e6);
   keep.timeout = setTimeout(function inHalfAMillion() {}, 5e5, 'argument');
   keep.unreferenced = setTimeout(function unreferencedTimer() {}, 4e5).unref();
+  keep.many = Array.from({ length: 2000 }, (_, n) => setTimeout(function oneOfMany() {}, 1e6 + 1000 * (n + 1)));
   const cleared = setTimeout(function clearedTimer() {}, 3e5);
   clearTimeout(cleared);
   keep.cleared = cleared;
