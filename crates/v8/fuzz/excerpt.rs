@@ -90,7 +90,7 @@ fn recorder(path: &str, hidden: Vec<(u64, u64)>) -> Recorder {
 /// What the image must have the memory for.
 fn look(target: Arc<Recorder>) -> V8 {
     let v8 = V8::open(target, &Options::default()).expect("a Node of a known version");
-    let main = v8.threads.iter().find(|thread| Some(thread.tid) == v8.isolates[0].thread);
+    let main = v8.threads.iter().find(|thread| Some(thread.tid) == v8.isolates()[0].thread);
     let stack = v8.stack(main.expect("a thread with an isolate"));
     for frame in &stack.frames {
         for value in frame.receiver.iter().chain(&frame.arguments) {
@@ -113,9 +113,9 @@ fn main() {
     let v8 = look(first.clone());
     let pages = v8.pages.pages().to_vec();
     let reads = first.read.lock().unwrap().clone();
-    let heap = v8.isolates[0].heap;
+    let heap = v8.isolates()[0].heap;
     let mut chosen: Vec<_> = pages.iter().filter(|page| page.heap == heap && !page.large).collect();
-    let main = v8.threads.iter().find(|thread| Some(thread.tid) == v8.isolates[0].thread);
+    let main = v8.threads.iter().find(|thread| Some(thread.tid) == v8.isolates()[0].thread);
     let mut asked = Vec::new();
     for frame in v8.stack(main.expect("a thread")).frames.iter().take(16) {
         if let (Some(function), Some(shared)) = (frame.function, frame.shared) {
@@ -152,14 +152,14 @@ fn main() {
     let regions = second.core.regions();
     // A block of the reader's cache is larger than what is needed of it, and every 256 KiB of the process is looked at for a
     // page: what is left out here is of no meaning.
-    let mut needed: Vec<(u64, u64)> = vec![(v8.isolates[0].address & !(PAGE - 1), heap + 0x2000)];
+    let mut needed: Vec<(u64, u64)> = vec![(v8.isolates()[0].address & !(PAGE - 1), heap + 0x2000)];
     for page in pages.iter().filter(|page| kept.contains(&page.base)) {
         needed.push((page.base, page.base + page.size));
         let metadata = v8.memory.u64(page.base + 8).unwrap_or(0);
         let owner = v8.memory.u64(metadata + 80).unwrap_or(0);
         needed.extend([(metadata, metadata + 128), (owner, owner + 64)]);
     }
-    for thread in v8.threads.iter().filter(|thread| Some(thread.tid) == v8.isolates[0].thread) {
+    for thread in v8.threads.iter().filter(|thread| Some(thread.tid) == v8.isolates()[0].thread) {
         needed.extend([(thread.sp, thread.sp + 0x4000), (thread.tls - 0x1000, thread.tls + 0x1000)]);
     }
     let blob = v8.blob().map_or(0, |blob| blob.0);
@@ -217,7 +217,7 @@ fn main() {
         }
     }
     let locals = second.locals.lock().unwrap().clone();
-    let main = v8.isolates[0].thread;
+    let main = v8.isolates()[0].thread;
     let threads = second.core.threads().into_iter().filter(|thread| Some(thread.tid) == main).map(|thread| Thread {
         tid: thread.tid,
         pc: thread.pc,

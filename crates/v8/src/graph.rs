@@ -359,7 +359,7 @@ fn walk(
             } else {
                 bytes.len() as u64
             };
-            let mut done = Walked::new(page.clone(), held, starts, used);
+            let mut done = Walked::new(*page, held, starts, used);
             done.note_moved(&walk.buffer.moved);
             done.maps = maps;
             let len = bytes.len() as i64;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::constants::{Constants, Provenance, ROWS};
 use crate::error::{Result, V8Error};
 use crate::memory::Memory;
-use crate::pages::PageTable;
+use crate::page_table::PageTable;
 use crate::tagged::Tagged;
 use crate::target::ThreadState;
 
@@ -40,25 +40,104 @@ pub(crate) struct Search<'a> {
     pub memory: &'a Memory,
     pub pages: &'a PageTable,
     pub threads: &'a [ThreadState],
-    /// The place of `meta_map` among the roots.
+    /// How many roots there are, and the place of `meta_map` among them.
+    pub roots: usize,
     pub meta_index: u64,
+}
+
+/// Where an isolate's parts are, and how each was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts {
+    /// `heap_in_isolate`.
+    heap: (i64, Provenance),
+    /// `roots_in_isolate`.
+    roots: (u64, Provenance),
 }
 
 /// What is known of them.
 pub(crate) struct Found {
-    /// The main one first. Their roots are not read yet.
-    pub isolates: Vec<Isolate>,
-    /// `heap_in_isolate`, `roots_in_isolate` and how each was told.
-    pub heap: (i64, Provenance),
-    pub roots: (i64, Provenance),
+    /// Those that a thread is in, the main one first.
+    pub entered: Vec<Isolate>,
+    /// All of them, where that had to be found out: the same first.
+    pub all: Option<Vec<Isolate>>,
+    pub parts: Parts,
 }
 
 impl Search<'_> {
-    /// Finds them.
+    /// Finds those that threads are in; all of them where that cannot be told without.
     ///
     /// # Errors
-    /// [`V8Error::Layout`] when no isolate with a table of roots lies before any of the heaps.
+    /// [`V8Error::NoV8`] when no page names a heap, [`V8Error::Layout`] when no isolate with a table of roots lies before any
+    /// of the heaps.
     pub fn run(&self, c: &Constants) -> Result<Found> {
+        let named = self.named();
+        if let Some(parts) = self.parts_by_roots(&named) {
+            let mut addresses: Vec<u64> = named.iter().map(|(_, isolate)| *isolate).collect();
+            addresses.sort_unstable();
+            addresses.dedup();
+            let entered = self.isolates(&addresses, parts, &named, c);
+            if !entered.is_empty() {
+                return Ok(Found {
+                    entered,
+                    all: None,
+                    parts,
+                });
+            }
+        }
+        let heaps = self.heaps();
+        if heaps.is_empty() {
+            return Err(V8Error::NoV8(
+                "no page of a V8 heap is in the core".to_owned(),
+            ));
+        }
+        let (entered, how) = if named.is_empty() {
+            (self.guessed(&heaps), Provenance::Searched)
+        } else {
+            (named, Provenance::Derived)
+        };
+        let parts = self
+            .parts_by_pages(&heaps, &entered, how, c)
+            .ok_or_else(|| {
+                V8Error::Layout(
+                    "the isolates (no table of roots was found before any of the heaps that the pages name)"
+                        .to_owned(),
+                )
+            })?;
+        let addresses: Vec<u64> = heaps
+            .iter()
+            .map(|heap| heap.wrapping_add_signed(-parts.heap.0))
+            .collect();
+        let all = self.isolates(&addresses, parts, &entered, c);
+        Ok(Found {
+            entered: all
+                .iter()
+                .filter(|isolate| isolate.thread.is_some())
+                .cloned()
+                .collect(),
+            all: Some(all),
+            parts,
+        })
+    }
+
+    /// Those that threads are in, and behind them the ones that no thread is in.
+    pub fn complete(&self, entered: &[Isolate], parts: Parts, c: &Constants) -> Vec<Isolate> {
+        let known: Vec<u64> = entered.iter().map(|isolate| isolate.heap).collect();
+        let addresses: Vec<u64> = self
+            .heaps()
+            .into_iter()
+            .filter(|heap| !known.contains(heap))
+            .map(|heap| heap.wrapping_add_signed(-parts.heap.0))
+            .collect();
+        let mut all = entered.to_vec();
+        all.extend(self.isolates(&addresses, parts, &[], c));
+        for (id, isolate) in all.iter_mut().enumerate() {
+            isolate.id = id;
+        }
+        all
+    }
+
+    /// The heaps that pages name.
+    fn heaps(&self) -> Vec<u64> {
         let mut pages_of: BTreeMap<u64, usize> = BTreeMap::new();
         for page in self.pages.pages().iter().filter(|page| page.heap != 0) {
             *pages_of.entry(page.heap).or_default() += 1;
@@ -67,13 +146,38 @@ impl Search<'_> {
         let mut heaps: Vec<u64> = pages_of.keys().copied().collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(pages_of[heap]));
         heaps.truncate(1024);
+        heaps
+    }
 
-        let named = self.named();
-        let (entered, how) = if named.is_empty() {
-            (self.guessed(&heaps), Provenance::Searched)
-        } else {
-            (named, Provenance::Derived)
-        };
+    /// Where the parts are, by the isolates that threads name as theirs: some of an isolate's roots are objects of its own
+    /// heap, and the page of such a one names that.
+    fn parts_by_roots(&self, named: &[(u64, u64)]) -> Option<Parts> {
+        named.iter().find_map(|(_, isolate)| {
+            let roots = self.roots_from(*isolate)?;
+            // Those that can change are behind those that cannot.
+            let distance = self
+                .roots_at(isolate.wrapping_add(roots))
+                .into_iter()
+                .rev()
+                .filter(|root| root.is_pointer())
+                .filter_map(|root| self.pages.page_of(root.address()))
+                .map(|page| page.heap.wrapping_sub(*isolate) as i64)
+                .find(|distance| DISTANCES.contains(distance))?;
+            Some(Parts {
+                heap: (distance, Provenance::Derived),
+                roots: (roots, Provenance::Searched),
+            })
+        })
+    }
+
+    /// The same by all pages, with what threads name or seem to name.
+    fn parts_by_pages(
+        &self,
+        heaps: &[u64],
+        entered: &[(u64, u64)],
+        how: Provenance,
+        c: &Constants,
+    ) -> Option<Parts> {
         let told = entered.iter().find_map(|(_, isolate)| {
             let distance = heaps
                 .iter()
@@ -81,33 +185,43 @@ impl Search<'_> {
                 .filter(|distance| DISTANCES.contains(distance))
                 // The next isolate may lie close behind.
                 .min()?;
-            Some((distance, self.roots_from(*isolate)?))
+            Some((distance, self.roots_from(*isolate)?, how))
         });
         let from_table = || {
             let isolate = heaps.first()?.wrapping_add_signed(-c.heap_in_isolate);
             let roots = self.roots_from(isolate)?;
             // The table knows one distance: only what agrees with it in both is believed.
-            (roots as i64 == c.roots_in_isolate).then_some((c.heap_in_isolate, roots))
+            (roots as i64 == c.roots_in_isolate).then_some((
+                c.heap_in_isolate,
+                roots,
+                Provenance::Table,
+            ))
         };
-        let (distance, roots, how) = match told {
-            Some((distance, roots)) => (distance, roots, how),
-            None => from_table()
-                .map(|(distance, roots)| (distance, roots, Provenance::Table))
-                .or_else(|| {
-                    let (distance, roots) = self.before(*heaps.first()?, c.roots_in_isolate)?;
-                    Some((distance, roots, Provenance::Searched))
-                })
-                .ok_or_else(|| {
-                    V8Error::Layout(
-                        "the isolates (no table of roots was found before any of the heaps that the pages name)"
-                            .to_owned(),
-                    )
-                })?,
+        let searched = || {
+            let (distance, roots) = self.before(*heaps.first()?, c.roots_in_isolate)?;
+            Some((distance, roots, Provenance::Searched))
         };
-        let mut isolates: Vec<Isolate> = heaps
+        let (distance, roots, how) = told.or_else(from_table).or_else(searched)?;
+        Some(Parts {
+            heap: (distance, how),
+            roots: (roots, Provenance::Searched),
+        })
+    }
+
+    /// The isolates at these addresses, in their order, with numbers and roots.
+    fn isolates(
+        &self,
+        addresses: &[u64],
+        parts: Parts,
+        entered: &[(u64, u64)],
+        c: &Constants,
+    ) -> Vec<Isolate> {
+        let mut isolates: Vec<Isolate> = addresses
             .iter()
-            .map(|&heap| {
-                let address = heap.wrapping_add_signed(-distance);
+            // A heap that only damaged pages name has no roots.
+            .filter(|address| self.has_roots(**address, parts.roots.0))
+            .map(|&address| {
+                let heap = address.wrapping_add_signed(parts.heap.0);
                 let claims = entered.iter().filter(|(_, isolate)| *isolate == address);
                 let claims: Vec<u64> = claims.map(|(tid, _)| *tid).collect();
                 Isolate {
@@ -117,11 +231,9 @@ impl Search<'_> {
                     thread: self
                         .owner(address, heap, &claims)
                         .or_else(|| self.thread_by_stack(address, c)),
-                    roots: Vec::new(),
+                    roots: self.roots_at(address.wrapping_add(parts.roots.0)),
                 }
             })
-            // A heap that only damaged pages name has no roots.
-            .filter(|isolate| self.has_roots(isolate.address, roots))
             .collect();
         let main = self.threads.iter().map(|thread| thread.tid).min();
         isolates.sort_by_key(|isolate| {
@@ -137,11 +249,14 @@ impl Search<'_> {
         for (id, isolate) in isolates.iter_mut().enumerate() {
             isolate.id = id;
         }
-        Ok(Found {
-            isolates,
-            heap: (distance, how),
-            roots: (roots as i64, Provenance::Searched),
-        })
+        isolates
+    }
+
+    /// The words of a table of roots.
+    fn roots_at(&self, table: u64) -> Vec<Tagged> {
+        (0..self.roots as u64)
+            .map(|index| Tagged(self.memory.u64(table.wrapping_add(8 * index)).unwrap_or(0)))
+            .collect()
     }
 
     /// The thread whose JavaScript an isolate runs, of those that name it as theirs: V8's own do too, that take samples for a
@@ -261,11 +376,11 @@ impl Search<'_> {
 }
 
 /// Writes what was found into the constants.
-pub(crate) fn settle(found: &Found, c: &mut Constants, provenance: &mut [Provenance]) {
-    (c.heap_in_isolate, c.roots_in_isolate) = (found.heap.0, found.roots.0);
+pub(crate) fn settle(parts: Parts, c: &mut Constants, provenance: &mut [Provenance]) {
+    (c.heap_in_isolate, c.roots_in_isolate) = (parts.heap.0, parts.roots.0 as i64);
     for (field, how) in [
-        ("heap_in_isolate", found.heap.1),
-        ("roots_in_isolate", found.roots.1),
+        ("heap_in_isolate", parts.heap.1),
+        ("roots_in_isolate", parts.roots.1),
     ] {
         if let Some(index) = ROWS.iter().position(|row| row.field == field) {
             provenance[index] = how;

@@ -111,7 +111,7 @@ impl V8 {
         if !self.moving_heaps().is_empty() {
             self.search_allocators(&mut areas, &AtomicBool::new(false));
         }
-        for isolate in &self.isolates {
+        for isolate in self.isolates() {
             let mut fresh = None;
             for field in [self.c.new_lab, self.c.old_lab] {
                 if field != NO
@@ -142,7 +142,7 @@ impl V8 {
     fn learn_area(&self, areas: &mut FreeAreas, start: u64, top: u64, limit: u64) -> bool {
         self.pages
             .page_of(start)
-            .is_some_and(|page| areas.add(page, Area { start, top, limit }))
+            .is_some_and(|page| areas.add(&page, Area { start, top, limit }))
     }
 
     /// What a semi-space has not used since it was last emptied: the rest of its current page, and the pages behind that in
@@ -237,7 +237,7 @@ impl V8 {
             }
         };
         let mut near = Vec::new();
-        for isolate in &self.isolates {
+        for isolate in self.isolates() {
             near.extend(self.words_at(isolate.address, ISOLATE as usize));
         }
         near.sort_unstable();
@@ -272,7 +272,7 @@ impl V8 {
 
     /// Learns the areas of all allocators in native memory; whether any was new.
     fn search_allocators(&self, areas: &mut FreeAreas, stop: &AtomicBool) -> bool {
-        let heaps: Vec<u64> = self.isolates.iter().map(|isolate| isolate.heap).collect();
+        let heaps: Vec<u64> = self.isolates().iter().map(|isolate| isolate.heap).collect();
         let low = self.pages.pages().first().map_or(0, |page| page.base);
         let high = self
             .pages

@@ -57,10 +57,12 @@ impl V8 {
     /// The native contexts of an isolate, or of all: the heap has the head of their list (`native_contexts_list_`), and each
     /// of them the next. Where no such list is found, the pages are looked through.
     pub fn native_contexts(&self, isolate: Option<usize>) -> Vec<Tagged> {
-        let isolates = self.isolates.iter();
-        let isolates = isolates.filter(|own| isolate.is_none_or(|id| id == own.id));
+        let isolates = match isolate {
+            Some(id) => self.isolate(id).map(std::slice::from_ref),
+            None => Some(self.isolates()),
+        };
         let mut all = Vec::new();
-        for own in isolates {
+        for own in isolates.unwrap_or_default() {
             let mut found = self.listed_contexts(own);
             if found.is_empty() {
                 found = self.walked_contexts(own.id);

@@ -4,7 +4,6 @@
 //! `heap/basic-memory-chunk.h` (11.3), `heap/memory-chunk-metadata.h` (12.4 and later), checked by finding every page
 //! of cores of the official binaries.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
@@ -92,7 +91,7 @@ impl Space {
 }
 
 /// One page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
     /// Where it begins.
     pub base: u64,
@@ -138,29 +137,27 @@ struct Header {
     candidate_bit: u32,
 }
 
-/// Puts right the spaces of pages that were read by the layout of Node 20 and are of Node 18.
-pub(crate) fn renumber_node_18(pages: &mut [Page]) {
-    for page in pages {
-        page.space = page.space.of_node_18();
-        page.large = matches!(
-            page.space,
-            Space::Large | Space::CodeLarge | Space::NewLarge
-        );
-    }
+/// How pages are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLayout {
+    /// Which of the four layouts: 0 to 3 for Node 20, 22, 24, 26.
+    pub column: usize,
+    /// The spaces have the numbers of Node 18, whose pages are else those of Node 20.
+    pub node_18: bool,
 }
 
-/// Finds all pages. Each header is a read of its own, a quarter of a megabyte from the last: a disk that has to be asked for
-/// them answers many at once in the time of one.
-pub fn find(memory: &Memory, column: usize) -> Vec<Page> {
+/// Finds all pages in these ranges of memory, sorted by address. Each header is a read of its own, a quarter of a megabyte
+/// from the last: a disk that has to be asked for them answers many at once in the time of one.
+pub(crate) fn find(memory: &Memory, layout: PageLayout, ranges: &[Range<u64>]) -> Vec<Page> {
     /// Threads that wait for the disk, and bytes of the process that each looks through at a time.
     const THREADS: usize = 16;
     const PART: u64 = 128 * UNIT;
     let mut parts: Vec<Range<u64>> = Vec::new();
-    for region in memory.target().regions() {
-        // A unit may begin in one region and go on in the next.
-        let mut next = region.range.start.checked_next_multiple_of(UNIT);
-        while let Some(at) = next.filter(|at| *at < region.range.end) {
-            let end = region.range.end.min(at.saturating_add(PART));
+    for range in ranges {
+        // A unit may begin in one range and go on in the next.
+        let mut next = range.start.checked_next_multiple_of(UNIT);
+        while let Some(at) = next.filter(|at| *at < range.end) {
+            let end = range.end.min(at.saturating_add(PART));
             parts.push(at..end);
             next = end.checked_next_multiple_of(UNIT);
         }
@@ -168,7 +165,7 @@ pub fn find(memory: &Memory, column: usize) -> Vec<Page> {
     let never = AtomicBool::new(false);
     let found = parallel_in(THREADS, parts.len(), &never, Vec::new, |pages, part| {
         let units = parts[part].clone().step_by(UNIT as usize);
-        pages.extend(units.filter_map(|at| page_at(memory, at, column)));
+        pages.extend(units.filter_map(|at| page_at(memory, layout, at)));
     });
     let mut pages: Vec<Page> = found.into_iter().flatten().collect();
     pages.sort_by_key(|page| page.base);
@@ -189,7 +186,9 @@ fn words<const N: usize>(memory: &Memory, at: u64) -> Option<[u64; N]> {
     Some(words)
 }
 
-fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
+/// The page that begins at an address, if one does.
+pub(crate) fn page_at(memory: &Memory, layout: PageLayout, base: u64) -> Option<Page> {
+    let column = layout.column;
     let first: [u64; 2] = words(memory, base)?;
     let far = column >= 2;
     // Cheap refusals first: this runs on every 256 KiB of the process.
@@ -256,9 +255,15 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
     let space = if read_only {
         Space::ReadOnly
     } else {
-        Space::of(memory.u32(header.owner.checked_add(16)?).ok()?, column)
+        let space = Space::of(memory.u32(header.owner.checked_add(16)?).ok()?, column);
+        if layout.node_18 {
+            space.of_node_18()
+        } else {
+            space
+        }
     };
-    let large = bit(header.large_bit)
+    // The bit means something else in Node 18.
+    let large = !layout.node_18 && bit(header.large_bit)
         || matches!(
             space,
             Space::Large
@@ -281,52 +286,4 @@ fn page_at(memory: &Memory, base: u64, column: usize) -> Option<Page> {
         from: bit(3),
         candidate: bit(header.candidate_bit),
     })
-}
-
-/// Pages by address.
-#[derive(Debug, Default)]
-pub struct PageTable {
-    pages: Vec<Page>,
-    units: HashMap<u64, u32>,
-}
-
-impl PageTable {
-    /// Over these pages, sorted by address.
-    pub fn new(pages: Vec<Page>) -> PageTable {
-        let mut units = HashMap::new();
-        for (index, page) in pages.iter().enumerate() {
-            // A hostile header may claim a terabyte: the first units are enough for a map, the rest is looked up.
-            let count = page.size.div_ceil(UNIT).min(1 << 16);
-            for unit in 0..count {
-                units
-                    .entry((page.base >> UNIT_SHIFT) + unit)
-                    .or_insert(index as u32);
-            }
-        }
-        PageTable { pages, units }
-    }
-
-    /// Says of the pages that begin at these addresses that what they have was left behind.
-    pub(crate) fn leave_behind(&mut self, bases: &[u64]) {
-        for page in &mut self.pages {
-            page.from |= bases.contains(&page.base);
-        }
-    }
-
-    /// All of them.
-    pub fn pages(&self) -> &[Page] {
-        &self.pages
-    }
-
-    /// The number of the page that holds an address inside its area.
-    pub fn index_of(&self, address: u64) -> Option<usize> {
-        let index = *self.units.get(&(address >> UNIT_SHIFT))? as usize;
-        let page = &self.pages[index];
-        (page.area_start <= address && address < page.area_end).then_some(index)
-    }
-
-    /// The page that holds an address inside its area.
-    pub fn page_of(&self, address: u64) -> Option<&Page> {
-        self.index_of(address).map(|index| &self.pages[index])
-    }
 }

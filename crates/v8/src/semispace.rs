@@ -8,7 +8,8 @@
 use crate::constants::{Constants, Provenance, ROWS};
 use crate::isolates::Isolate;
 use crate::memory::Memory;
-use crate::pages::{Page, PageTable, Space};
+use crate::page_table::PageTable;
+use crate::pages::{Page, Space};
 
 /// Where in a page's header the list's two words may be.
 const LINKS: std::ops::Range<u64> = 0x48..0x400;

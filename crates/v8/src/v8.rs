@@ -5,16 +5,20 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use crate::constants::{Constants, NO, Provenance, ROWS};
 use crate::error::{Result, V8Error};
-use crate::isolates;
 pub use crate::isolates::Isolate;
+use crate::isolates::{self, Parts};
 use crate::memory::Memory;
-use crate::pages::{self, Page, PageTable};
+use crate::page_table::PageTable;
+use crate::pages::{Page, PageLayout};
 use crate::semispace;
 use crate::stripped;
 use crate::tagged::Tagged;
 use crate::target::{Region, Symbol, Target, ThreadState};
 use crate::types::{Kind, Types};
 use crate::version::{self, Version};
+
+/// Most roots that are read: V8 has about a thousand.
+const MAX_ROOTS: usize = 4096;
 
 /// What a map says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub struct MapInfo {
 /// V8 in one process.
 pub struct V8 {
     /// Its words.
-    pub memory: Memory,
+    pub memory: Arc<Memory>,
     /// Which version it is.
     pub version: Version,
     /// What code begins at multiples of.
@@ -53,8 +57,12 @@ pub struct V8 {
     pub provenance: Vec<Provenance>,
     /// The heap's pages.
     pub pages: PageTable,
-    /// The isolates, the main one first.
-    pub isolates: Vec<Isolate>,
+    /// The isolates that a thread is in, the main one first.
+    entered: Vec<Isolate>,
+    /// Those and behind them the others, and where an isolate's parts are, by which they are found.
+    isolates: OnceLock<Vec<Isolate>>,
+    parts: Parts,
+    meta_index: u64,
     /// Instance types.
     pub types: Types,
     /// The threads, as the core tells of them.
@@ -98,7 +106,7 @@ impl V8 {
     /// # Errors
     /// [`V8Error::NoV8`], [`V8Error::Unsupported`], [`V8Error::Compressed`], [`V8Error::Layout`].
     pub fn open(target: Arc<dyn Target>, options: &Options) -> Result<V8> {
-        let memory = Memory::new(target.clone());
+        let memory = Arc::new(Memory::new(target.clone()));
         let version = version::find(&memory)?;
         let (column, caveat) = version.column(options)?;
         check_build(&memory, &version)?;
@@ -121,28 +129,24 @@ impl V8 {
                         .to_owned(),
                 )
             })?;
-        let mut found = pages::find(&memory, column);
-        if version.is_node_18() {
-            pages::renumber_node_18(&mut found);
-        }
-        if found.iter().all(|page| page.heap == 0) {
-            return Err(V8Error::NoV8(
-                "no page of a V8 heap is in the core".to_owned(),
-            ));
-        }
-        let mut pages = PageTable::new(found);
+        let layout = PageLayout {
+            column,
+            node_18: version.is_node_18(),
+        };
+        let mut pages = PageTable::new(memory.clone(), layout);
         let threads = target.threads();
         let search = isolates::Search {
             memory: &memory,
             pages: &pages,
             threads: &threads,
+            roots: root_names.len().min(MAX_ROOTS),
             meta_index: meta_index as u64,
         };
         let found = search.run(&c)?;
-        isolates::settle(&found, &mut c, &mut provenance);
-        let isolates = found.isolates;
+        isolates::settle(found.parts, &mut c, &mut provenance);
         if version.is_node_18() {
-            semispace::settle(&memory, &isolates, &mut pages, &mut c, &mut provenance);
+            let isolates = found.all.as_ref().unwrap_or(&found.entered);
+            semispace::settle(&memory, isolates, &mut pages, &mut c, &mut provenance);
         }
         let mut v8 = V8 {
             types: Types::new(Vec::new(), None, None, &[], column),
@@ -152,7 +156,10 @@ impl V8 {
             c,
             provenance,
             pages,
-            isolates,
+            entered: found.entered,
+            isolates: found.all.map(OnceLock::from).unwrap_or_default(),
+            parts: found.parts,
+            meta_index: meta_index as u64,
             threads,
             root_names,
             root_index: HashMap::new(),
@@ -176,25 +183,16 @@ impl V8 {
             tables,
             warnings,
         };
-        v8.load_roots();
+        v8.name_roots();
         v8.load_types()?;
         Ok(v8)
     }
 
-    fn load_roots(&mut self) {
-        let count = self.root_names.len().min(4096);
-        for isolate in &mut self.isolates {
-            let table = isolate.address.wrapping_add_signed(self.c.roots_in_isolate);
-            isolate.roots = (0..count as u64)
-                .map(|index| Tagged(self.memory.u64(table.wrapping_add(8 * index)).unwrap_or(0)))
-                .collect();
-        }
+    fn name_roots(&mut self) {
+        let roots = self.main_isolate().map(|isolate| isolate.roots.clone());
         for (index, name) in self.root_names.iter().enumerate() {
             self.root_index.entry(name.clone()).or_insert(index);
-            if let Some(root) = self
-                .isolates
-                .first()
-                .and_then(|isolate| isolate.roots.get(index))
+            if let Some(root) = roots.as_ref().and_then(|roots| roots.get(index))
                 && root.is_pointer()
             {
                 self.root_of.entry(root.address()).or_insert(index);
@@ -223,7 +221,7 @@ impl V8 {
         let contexts = ends("FirstContextType", "LastContextType");
         let functions = ends("FirstJSFunctionType", "LastJSFunctionType");
         let mut roots = Vec::new();
-        if let Some(isolate) = self.isolates.first() {
+        if let Some(isolate) = self.main_isolate() {
             for (name, root) in self.root_names.iter().zip(&isolate.roots) {
                 if let Some(base) = name.strip_suffix("_map")
                     && root.is_pointer()
@@ -260,6 +258,43 @@ impl V8 {
                 ""
             }
         )))
+    }
+
+    /// All isolates: those that a thread is in, the main one first, then the others. (For those it takes a look at every
+    /// page of the process.)
+    pub fn isolates(&self) -> &[Isolate] {
+        self.isolates.get_or_init(|| {
+            let search = isolates::Search {
+                memory: &self.memory,
+                pages: &self.pages,
+                threads: &self.threads,
+                roots: self.root_names.len().min(MAX_ROOTS),
+                meta_index: self.meta_index,
+            };
+            search.complete(&self.entered, self.parts, &self.c)
+        })
+    }
+
+    /// An isolate by its number.
+    pub fn isolate(&self, id: usize) -> Option<&Isolate> {
+        self.entered.get(id).or_else(|| self.isolates().get(id))
+    }
+
+    /// The isolates that a thread is in, the main one first. (They are known at once.)
+    pub fn entered(&self) -> &[Isolate] {
+        &self.entered
+    }
+
+    /// The first isolate: the main thread's, where it is in one.
+    pub fn main_isolate(&self) -> Option<&Isolate> {
+        self.entered.first().or_else(|| self.isolates().first())
+    }
+
+    /// The isolate that a thread is in.
+    pub fn isolate_in(&self, tid: u64) -> Option<&Isolate> {
+        self.entered
+            .iter()
+            .find(|isolate| isolate.thread == Some(tid))
     }
 
     /// The address of a field.
@@ -361,7 +396,7 @@ impl V8 {
     /// The value of a root of the first isolate by its name, as `undefined_value`.
     pub fn root(&self, name: &str) -> Option<Tagged> {
         let index = *self.root_index.get(name)?;
-        self.isolates.first()?.roots.get(index).copied()
+        self.main_isolate()?.roots.get(index).copied()
     }
 
     /// A root of one isolate by its name.
@@ -391,9 +426,12 @@ impl V8 {
 
     /// The isolate that a page belongs to; read-only pages belong to all of them.
     pub fn isolate_of(&self, page: &Page) -> Option<&Isolate> {
-        self.isolates
-            .iter()
-            .find(|isolate| isolate.heap == page.heap)
+        if page.heap == 0 {
+            return None;
+        }
+        let owns = |isolate: &&Isolate| isolate.heap == page.heap;
+        let entered = self.entered.iter().find(owns);
+        entered.or_else(|| self.isolates().iter().find(owns))
     }
 
     /// The region of memory that holds an address. (Asked for each word of an isolate: the list is made once.)
@@ -409,7 +447,7 @@ impl V8 {
         self.builtins.get_or_init(|| {
             let mut builtins = self.memory.target().symbols("Builtins_");
             if builtins.is_empty()
-                && let Some(isolate) = self.isolates.first()
+                && let Some(isolate) = self.main_isolate()
             {
                 let names = stripped::builtin_names(&self.memory);
                 builtins = stripped::builtins(&self.memory, isolate.address, &names);

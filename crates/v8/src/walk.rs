@@ -206,7 +206,7 @@ impl V8 {
     /// but in a heap that died inside a scavenge, what has not been copied yet is nowhere else.
     pub fn pages_of(&self, isolate: Option<usize>) -> Vec<&Page> {
         let heap = isolate
-            .and_then(|id| self.isolates.get(id))
+            .and_then(|id| self.isolate(id))
             .map(|isolate| isolate.heap);
         let copied = |page: &Page| {
             page.from && page.space == Space::New && !self.moving_heaps().contains(&page.heap)
@@ -240,7 +240,7 @@ impl V8 {
                     .any(|mover| pc.wrapping_sub(mover.address) < mover.size)
             };
             let inside = |tid| target.unwind(tid).iter().any(|frame| calls(frame.pc));
-            self.isolates
+            self.entered()
                 .iter()
                 .filter(|isolate| isolate.thread.is_some_and(inside))
                 .map(|isolate| isolate.heap)

@@ -354,8 +354,8 @@ fn names_of_roots_are_found_in_a_stripped_binary() {
         let from = |name: &str| layout.iter().find(|row| row.0 == name).unwrap().2.word();
         assert_eq!(from("root_names"), "searched");
         assert_eq!(from("heap_in_isolate"), "searched");
-        assert_eq!(v8.isolates.len(), 1);
-        assert_eq!(v8.isolates[0].thread, Some(1));
+        assert_eq!(v8.isolates().len(), 1);
+        assert_eq!(v8.isolates()[0].thread, Some(1));
         assert!(v8.is_undefined(v8.root("undefined_value").unwrap()));
         assert_eq!(Tagged(0).as_smi(), Some(0));
     }

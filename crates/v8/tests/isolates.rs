@@ -27,7 +27,7 @@ fn heap_of(own: u64, helper: u64) -> Heap {
 
 #[test]
 fn the_main_thread_keeps_its_isolate_beside_a_profiler() {
-    assert_eq!(heap_of(1, 2).opened().isolates[0].thread, Some(1));
+    assert_eq!(heap_of(1, 2).opened().isolates()[0].thread, Some(1));
 }
 
 #[test]
@@ -44,5 +44,5 @@ fn a_workers_isolate_is_where_its_stack_ends() {
     heap.threads.push(main);
     // The main thread is in no isolate of this name: its variable is not told.
     heap.nameless.push(1);
-    assert_eq!(heap.opened().isolates[0].thread, Some(7));
+    assert_eq!(heap.opened().isolates()[0].thread, Some(7));
 }

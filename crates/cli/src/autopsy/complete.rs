@@ -109,7 +109,7 @@ impl Words {
                 .map(|thread| thread.tid.to_string())
                 .chain(["all".to_owned()])
                 .collect(),
-            Place::Isolate => (0..autopsy.v8.isolates.len())
+            Place::Isolate => (0..autopsy.v8.isolates().len())
                 .map(|id| id.to_string())
                 .collect(),
             Place::OptionOf(name) => options(name),

@@ -118,9 +118,9 @@ impl Autopsy {
     /// When it does not.
     pub fn check_isolate(&self) -> anyhow::Result<()> {
         match self.isolate {
-            Some(id) if id >= self.v8.isolates.len() => Err(crate::error::Usage(format!(
+            Some(id) if self.v8.isolate(id).is_none() => Err(crate::error::Usage(format!(
                 "there is no isolate {id}: there are {}, from 0 on",
-                self.v8.isolates.len()
+                self.v8.isolates().len()
             ))
             .into()),
             _ => Ok(()),

@@ -64,7 +64,7 @@ impl V8 {
     /// The Code whose instructions contain an address, when they are in the heap: its address, where they begin, their
     /// length.
     pub fn code_at(&self, pc: u64) -> Option<(u64, u64, u64)> {
-        let page = self.pages.page_of(pc)?.clone();
+        let page = self.pages.page_of(pc)?;
         let mut at = page.area_start;
         let mut steps = 0;
         // Instruction streams follow one another; there are at most as many as a page has room for.

@@ -8,7 +8,7 @@ const MAX_CODE_RANGE: u64 = 512 << 20;
 impl V8 {
     /// Whether an address is in machine code that V8 made, or in its builtins.
     pub fn is_v8_code(&self, pc: u64) -> bool {
-        self.pages.page_of(pc).is_some() || self.builtin_at(pc).is_some()
+        self.builtin_at(pc).is_some() || self.pages.page_of(pc).is_some()
     }
 
     /// The builtin at an address, of the binary or of a copy that an isolate has made near its code.
@@ -47,9 +47,6 @@ impl V8 {
         {
             return Some(*copy);
         }
-        if self.pages.page_of(pc).is_some() {
-            return None;
-        }
         let region = self.region_at(pc)?;
         if !region.executable
             || region.range.contains(&start)
@@ -66,6 +63,10 @@ impl V8 {
         if let Ok(misses) = self.copy_misses.read()
             && misses.contains(&region.range.start)
         {
+            return None;
+        }
+        // Code of the heap. (Not asked for certain: deep inside a copy that takes the list of all pages.)
+        if self.pages.near(pc).is_some() {
             return None;
         }
         let mut want = [0_u8; 64];
@@ -94,7 +95,7 @@ impl V8 {
         let names = self.builtin_names.get_or_init(|| {
             // `Builtins::name` is not in the binary as data; the order of addresses is the order of embedding, which is
             // that of the numbers only where the two tables agree. The isolate's table of entries tells.
-            let isolate = self.isolates.first();
+            let isolate = self.main_isolate();
             isolate.map_or(Vec::new(), |isolate| self.builtin_order(isolate))
         });
         names

@@ -41,10 +41,7 @@ struct Segment {
 impl V8 {
     /// The stack of a thread.
     pub fn stack(&self, thread: &ThreadState) -> Stack {
-        let isolate = self
-            .isolates
-            .iter()
-            .find(|isolate| isolate.thread == Some(thread.tid));
+        let isolate = self.isolate_in(thread.tid);
         let native = self.memory.target().unwind(thread.tid);
         let segments = isolate.map_or(Vec::new(), |isolate| {
             self.segments(isolate, thread, &native)

@@ -116,7 +116,7 @@ impl HeapGraph {
         }
         let v8 = &*self.v8;
         let mut roots = Roots::default();
-        for isolate in &v8.isolates {
+        for isolate in v8.isolates() {
             if self.isolate.is_none_or(|id| id == isolate.id) {
                 Finder::new(v8, isolate).find(&mut roots);
             }

@@ -2,8 +2,8 @@
 //! offsets are those of V8's sources (11.3, 12.4, 13.6, 14.6) written down again.
 #![allow(dead_code)]
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use stillcore_v8::{
     NativeFrame, Options, Region, Result, Symbol, Tagged, Target, ThreadState, V8, V8Error,
@@ -13,7 +13,7 @@ pub const UNIT: u64 = 1 << 18;
 const BINARY: u64 = 0x40_0000;
 pub const ISOLATE: u64 = 0x10_0000_0000;
 const HEAP: u64 = ISOLATE + 0xe000;
-const ROOTS: u64 = ISOLATE + 0x300;
+pub const ROOTS: u64 = ISOLATE + 0x300;
 const METADATA: u64 = 0x10_0010_0000;
 const TLS: u64 = 0x7f00_0000_8000;
 pub const READ_ONLY: u64 = 0x20_0000_0000;
@@ -140,6 +140,8 @@ pub struct Heap {
     pub threads: Vec<ThreadState>,
     /// Threads that are in no isolate.
     pub nameless: Vec<u64>,
+    /// Where a read began that began where a page may.
+    pub begun: Arc<Mutex<BTreeSet<u64>>>,
     maps: BTreeMap<u16, u64>,
 }
 
@@ -164,6 +166,7 @@ impl Heap {
                 registers: Vec::new(),
             }],
             nameless: Vec::new(),
+            begun: Arc::default(),
             maps: BTreeMap::new(),
         };
         heap.memory.insert(BINARY, vec![0; 0x20000]);
@@ -532,6 +535,9 @@ impl Heap {
 
 impl Target for Heap {
     fn read(&self, address: u64, buf: &mut [u8]) -> Result<()> {
+        if address.is_multiple_of(UNIT) {
+            self.begun.lock().unwrap().insert(address);
+        }
         let missing = V8Error::Missing { address };
         let (start, bytes) = self
             .memory

@@ -269,7 +269,7 @@ fn jsfunction(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer>
 fn innermost(autopsy: &Autopsy) -> anyhow::Result<(Tagged, Option<usize>)> {
     let v8 = &autopsy.v8;
     let wanted = |isolate: &&Isolate| autopsy.isolate.is_none_or(|id| id == isolate.id);
-    for isolate in v8.isolates.iter().filter(wanted) {
+    for isolate in v8.isolates().iter().filter(wanted) {
         let thread = v8
             .threads
             .iter()

@@ -64,7 +64,7 @@ fn heap(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
     }
     for ((heap, space), used) in graph.spaces() {
         let isolate = v8
-            .isolates
+            .isolates()
             .iter()
             .find(|isolate| isolate.heap == heap)
             .map(|isolate| isolate.id);

@@ -25,7 +25,7 @@ fn isolates(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
         Json::Null,
     );
     let mut rows = Vec::new();
-    for isolate in &v8.isolates {
+    for isolate in v8.isolates() {
         let pages: Vec<_> = v8
             .pages
             .pages()

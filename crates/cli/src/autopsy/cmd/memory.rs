@@ -51,7 +51,7 @@ fn whatis(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let mut answer = Answer::default();
     let mut json = json!({ "address": hex(at) });
     if let Some(page) = v8.pages.page_of(at) {
-        let isolate = v8.isolate_of(page).map(|isolate| isolate.id);
+        let isolate = v8.isolate_of(&page).map(|isolate| isolate.id);
         let owner = isolate.map_or("all isolates".to_owned(), |id| format!("isolate {id}"));
         answer.lines.push(format!(
             "in {} of {owner} (page {:#x})",
@@ -126,7 +126,7 @@ fn whatis(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
         json["thread"] = json!(thread.tid);
     }
     if let Some(isolate) = v8
-        .isolates
+        .isolates()
         .iter()
         .find(|isolate| (isolate.address..isolate.address + 0x20000).contains(&at))
     {

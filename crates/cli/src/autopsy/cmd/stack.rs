@@ -70,10 +70,7 @@ fn stacks(autopsy: &Autopsy, which: Option<&str>) -> anyhow::Result<Vec<Stack>> 
     };
     let mut out = Vec::new();
     for thread in &v8.threads {
-        let isolate = v8
-            .isolates
-            .iter()
-            .find(|isolate| isolate.thread == Some(thread.tid));
+        let isolate = v8.isolate_in(thread.tid);
         let wanted = match (which, tid) {
             (Some("all"), _) => true,
             (_, Some(tid)) => thread.tid == tid,

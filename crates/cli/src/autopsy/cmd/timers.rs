@@ -158,7 +158,7 @@ fn timers(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             let isolate = v8
                 .pages
                 .page_of(instance.address())
-                .and_then(|page| v8.isolate_of(page))
+                .and_then(|page| v8.isolate_of(&page))
                 .map(|isolate| isolate.id);
             let clock = *clocks.entry(isolate).or_insert_with(|| {
                 v8.native_contexts(isolate)

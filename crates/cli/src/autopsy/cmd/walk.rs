@@ -34,9 +34,9 @@ fn frames(autopsy: &Autopsy, _: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let mut answer = Answer::default();
     for thread in &v8.threads {
-        let runs = v8.isolates.iter().any(|isolate| {
-            isolate.thread == Some(thread.tid) && autopsy.isolate.is_none_or(|id| id == isolate.id)
-        });
+        let runs = v8
+            .isolate_in(thread.tid)
+            .is_some_and(|isolate| autopsy.isolate.is_none_or(|id| id == isolate.id));
         if !runs {
             continue;
         }
