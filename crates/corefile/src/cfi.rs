@@ -13,8 +13,8 @@ use gimli::{
     UnwindContext, UnwindExpression, UnwindSection, Value,
 };
 
+use crate::elf_file::ElfFile;
 use crate::image::Image;
-use crate::module::Module;
 use crate::{Arch, Memory, Registers};
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
@@ -61,9 +61,13 @@ pub(crate) enum NoCaller {
 impl Cfi {
     /// The tables of a module: those of its file, those in the dumped memory where there is no file, and those of the debug
     /// file.
-    pub(crate) fn of(module: &Module, memory: &Memory) -> Cfi {
+    pub(crate) fn of(
+        file: Option<&ElfFile>,
+        image: Option<&Image>,
+        debug: Option<&ElfFile>,
+        memory: &Memory,
+    ) -> Cfi {
         let mut tables = Vec::new();
-        let file = module.elf();
         if let Some(file) = file
             && let Some(section) = file.section(".eh_frame")
             && let Ok(data) = file.data(section)
@@ -80,10 +84,10 @@ impl Cfi {
                 header: header.and_then(|header| file.data(header).ok()),
                 index: OnceLock::new(),
             });
-        } else if let Some(image) = &module.image {
+        } else if let Some(image) = image {
             tables.extend(in_memory(image, memory));
         }
-        for file in [file, module.debug_elf()].into_iter().flatten() {
+        for file in [file, debug].into_iter().flatten() {
             if let Some(data) = file.named(".debug_frame") {
                 tables.push(Table {
                     data,

@@ -25,7 +25,11 @@
 
 #[cfg(feature = "process")]
 mod about;
+#[cfg(feature = "process")]
+mod anchor;
 mod build_id;
+#[cfg(feature = "process")]
+mod call_sites;
 #[cfg(feature = "process")]
 mod cfi;
 mod core;
@@ -44,11 +48,11 @@ mod image;
 #[cfg(feature = "process")]
 mod lines;
 #[cfg(feature = "process")]
-mod lookup;
-#[cfg(feature = "process")]
 mod memory;
 #[cfg(feature = "process")]
 mod module;
+#[cfg(feature = "process")]
+mod modules;
 mod notes;
 #[cfg(feature = "process")]
 mod process;

@@ -1,35 +1,20 @@
-//! The executable and the libraries of the dumped process.
+//! An executable or a library of the dumped process. What is known of it beyond its headers (symbols, lines, unwind
+//! tables) is read when it is first asked for.
 
-use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
-use crate::about::{About, MappedFile};
+use crate::Memory;
+use crate::anchor::Anchor;
+use crate::call_sites::Function;
+use crate::cfi::Cfi;
+use crate::dynamic::DynamicTable;
+use crate::elf_file::ElfFile;
 use crate::image::Image;
-use crate::lookup::Lookup;
-use crate::source::read_vec;
-use crate::sysroot::{Found, Mismatch};
-use crate::{CoreError, Memory};
-
-const AT_PHDR: u64 = 3;
-const AT_PHNUM: u64 = 5;
-const AT_BASE: u64 = 7;
-const AT_ENTRY: u64 = 9;
-const AT_EXECFN: u64 = 31;
-const AT_SYSINFO_EHDR: u64 = 33;
-
-const DT_DEBUG: u64 = 21;
-
-/// Most entries of a dynamic section that are read; linkers write about thirty.
-const MAX_DYNAMIC: usize = 4096;
-
-/// Most modules that a process is believed to have.
-const MAX_MODULES: usize = 1 << 13;
-
-/// Most mappings of one module. The linker makes five, mprotect a few more.
-const MAX_PIECES: usize = 1 << 12;
-
-/// Most namespaces of the dynamic linker; glibc has 16.
-const MAX_NAMESPACES: usize = 64;
+use crate::lines::{Lines, Location};
+use crate::source::Source;
+use crate::symbols::{Symbol, SymbolTable};
+use crate::sysroot::{Found, Mismatch, Sysroot, path_of};
 
 /// What a module is to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +59,25 @@ pub struct Module {
     pub(crate) lookup: Lookup,
 }
 
+/// What has been read of a module beyond its headers.
+#[derive(Default)]
+pub(crate) struct Lookup {
+    pub(crate) files: Arc<Sysroot>,
+    /// The image in the dumped memory, for modules that are in no file: the vdso.
+    pub(crate) in_memory: Option<Arc<dyn Source>>,
+    /// The dumped memory, where its file was not found.
+    pub(crate) memory: Option<Memory>,
+    elf: OnceLock<Option<ElfFile>>,
+    debug: OnceLock<(Option<Found>, Vec<Mismatch>)>,
+    debug_elf: OnceLock<Option<ElfFile>>,
+    alternate: OnceLock<(Option<Found>, Vec<Mismatch>)>,
+    package: OnceLock<Option<Found>>,
+    full: OnceLock<Option<SymbolTable>>,
+    dynamic: OnceLock<Option<SymbolTable>>,
+    lines: OnceLock<Option<Lines>>,
+    cfi: OnceLock<Cfi>,
+}
+
 impl Module {
     /// Whether one of its segments holds this address. Modules lie within each other where one is mapped into a gap
     /// of another.
@@ -109,7 +113,12 @@ impl Module {
             .unwrap_or_default()
     }
 
-    fn new(kind: ModuleKind, path: &[u8], range: Range<u64>, image: Option<Image>) -> Module {
+    pub(crate) fn new(
+        kind: ModuleKind,
+        path: &[u8],
+        range: Range<u64>,
+        image: Option<Image>,
+    ) -> Module {
         let plain = path.strip_suffix(b" (deleted)").unwrap_or(path);
         Module {
             kind,
@@ -127,379 +136,225 @@ impl Module {
             lookup: Lookup::default(),
         }
     }
-}
 
-/// What is known of a module whose headers are not in the core.
-#[derive(Debug, Clone)]
-pub(crate) enum Anchor {
-    /// What the kernel told the program of itself: where its program headers are, how many, and its entry point.
-    Program {
-        headers: u64,
-        count: Option<u64>,
-        entry: Option<u64>,
-    },
-    /// What the dynamic linker knows: the bias, where the dynamic section lies, and its entries.
-    Linked {
-        bias: u64,
-        dynamic: u64,
-        entries: Vec<(u64, u64)>,
-    },
-}
-
-impl Anchor {
-    /// The bias, if this can be the file: its headers, and the entries of its dynamic section.
-    pub(crate) fn fits(&self, file: &Image, file_entries: &[(u64, u64)]) -> Option<u64> {
-        match self {
-            Anchor::Program {
-                headers,
-                count,
-                entry,
-            } => {
-                let bias = headers.wrapping_sub(file.headers_address()?);
-                let fits = count.is_none_or(|count| count == file.headers.len() as u64)
-                    && entry.is_none_or(|entry| entry == bias.wrapping_add(file.entry));
-                (fits && bias.is_multiple_of(4096)).then_some(bias)
-            }
-            Anchor::Linked {
-                bias,
-                dynamic,
-                entries,
-            } => {
-                /// Sizes and counts, which nobody relocates: DT_PLTRELSZ, DT_RELASZ, DT_STRSZ, DT_INIT_ARRAYSZ,
-                /// DT_FINI_ARRAYSZ, DT_RELACOUNT, DT_VERDEFNUM, DT_VERNEEDNUM.
-                const SIZES: [u64; 8] = [2, 8, 10, 27, 28, 0x6fff_fff9, 0x6fff_fffd, 0x6fff_ffff];
-                let sizes = |entries: &[(u64, u64)]| {
-                    let sizes = entries.iter().filter(|(kind, _)| SIZES.contains(kind));
-                    sizes.copied().collect::<Vec<_>>()
-                };
-                let place = bias.wrapping_add(file.dynamic_address()?);
-                let ours = sizes(entries);
-                (place == *dynamic && !ours.is_empty() && ours == sizes(file_entries))
-                    .then_some(*bias)
-            }
-        }
+    /// The separate debug file, where one was found and believed.
+    pub fn debug_file(&self) -> Option<&Found> {
+        self.debug_search().0.as_ref()
     }
-}
 
-/// All modules by address, from the list of mapped files, the kernel's auxiliary vector and the dynamic linker's list.
-/// `find_file` finds a module's file, and with it what the core lacks.
-pub(crate) fn modules(
-    about: &About,
-    memory: &Memory,
-    find_file: impl Fn(&mut Module),
-) -> Vec<Module> {
-    let mut modules = mapped(&about.files, memory);
-    from_auxiliary(about, memory, &mut modules);
-    // The list is found by the program's dynamic section: where the core lacks its headers, its file must be found first.
-    if let Some(program) = modules
-        .iter_mut()
-        .find(|module| module.kind == ModuleKind::Executable && module.image.is_none())
-    {
-        find_file(program);
+    /// Debug files that lay in the right place and belong to other builds.
+    pub fn debug_mismatches(&self) -> &[Mismatch] {
+        &self.debug_search().1
     }
-    from_linker(about, memory, &mut modules);
-    name_interpreter(&mut modules);
-    for module in &mut modules {
-        module.build_id = module
-            .image
-            .as_ref()
-            .and_then(|image| image.build_id_in_memory(memory));
-    }
-    modules.sort_by_key(|module| (module.range.start, module.range.end));
-    modules
-}
 
-/// The ELF images among the mapped files. One begins where the start of a file is mapped; it has all mappings of that file up
-/// to the next such.
-fn mapped(files: &[MappedFile], memory: &Memory) -> Vec<Module> {
-    let mut rows: Vec<&MappedFile> = files.iter().collect();
-    rows.sort_by_key(|row| row.range.start);
-    let mut modules: Vec<Module> = Vec::new();
-    let mut at = 0;
-    while at < rows.len() && modules.len() < MAX_MODULES {
-        let first = rows[at];
-        at += 1;
-        if first.offset != 0 {
-            continue;
-        }
-        let image = match Image::in_memory(memory, first.range.start) {
-            Ok(image) => Some(image),
-            // A file that is mapped but is none of ELF; or the core lacks the page: then the file may tell.
-            Err(CoreError::Missing { .. }) => None,
-            Err(_) => continue,
-        };
-        let end = match &image {
-            Some(image) => match image.range() {
-                Some(range) => range.end,
-                None => continue,
-            },
-            None => u64::MAX,
-        };
-        let mut pieces = vec![(first.range.clone(), 0)];
-        for row in rows[at..].iter().take(MAX_PIECES) {
-            // Another file's mapping may lie in a gap.
-            if row.range.start >= end || (row.path == first.path && row.offset == 0) {
-                break;
-            }
-            if row.path == first.path {
-                pieces.push((row.range.clone(), row.offset));
-            } else if image.is_none() {
-                break;
-            }
-        }
-        let range = match &image {
-            // A file that somebody has mapped as data has its segments elsewhere.
-            Some(image) if !is_loaded(image, &pieces) => continue,
-            Some(image) => match image.range() {
-                Some(range) => range,
-                None => continue,
-            },
-            None if pieces.len() < 2 => continue,
-            None => first.range.start..pieces.last().map_or(first.range.end, |last| last.0.end),
-        };
-        let mut module = Module::new(ModuleKind::Library, &first.path, range, image);
-        if module.image.is_none() {
-            module.bias = first.range.start;
-        }
-        module.mapped = pieces;
-        modules.push(module);
-    }
-    modules
-}
-
-/// Whether every piece of code in the file lies where the headers want it.
-fn is_loaded(image: &Image, pieces: &[(Range<u64>, u64)]) -> bool {
-    image
-        .load()
-        .filter(|load| load.flags & 1 == 1 && load.file_size > 0)
-        .all(|load| {
-            let address = image.bias.wrapping_add(load.address);
-            pieces.iter().any(|(range, offset)| {
-                range.contains(&address)
-                    && offset.checked_add(address - range.start) == Some(load.offset)
-            })
+    fn debug_search(&self) -> &(Option<Found>, Vec<Mismatch>) {
+        self.lookup.debug.get_or_init(|| {
+            let mut mismatches = Vec::new();
+            let found = self.lookup.files.find_debug(
+                self.build_id.as_deref(),
+                &self.path,
+                self.file.as_ref().zip(self.elf()),
+                &mut mismatches,
+            );
+            (found, mismatches)
         })
-}
-
-/// What the kernel told the process: its program headers, entry point, interpreter and vdso.
-fn from_auxiliary(about: &About, memory: &Memory, modules: &mut Vec<Module>) {
-    if let Some(base) = about.auxiliary(AT_SYSINFO_EHDR)
-        && let Ok(image) = Image::in_memory(memory, base)
-        && let Some(range) = image.range()
-    {
-        modules.push(Module::new(ModuleKind::Vdso, b"[vdso]", range, Some(image)));
     }
-    let named = |address: Option<u64>| address.filter(|&address| address != 0);
-    let entry = named(about.auxiliary(AT_PHDR)).or(named(about.auxiliary(AT_ENTRY)));
-    if let Some(address) = entry {
-        let known = modules
-            .iter_mut()
-            .find(|module| module.range.contains(&address));
-        match known {
-            Some(module) => {
-                module.kind = ModuleKind::Executable;
-                // Tools that put something into a program move its headers to where no core has them (postject, patchelf).
-                if module.image.is_none() {
-                    module.anchor = program(about);
+
+    /// Whether its own file has debug information, all of it or what leads to split DWARF.
+    pub fn has_debug_info(&self) -> bool {
+        self.elf()
+            .is_some_and(|elf| elf.section(".debug_info").is_some())
+    }
+
+    /// The file with what the debug file shares with others (`.gnu_debugaltlink`), where there is such a link and the
+    /// file was found.
+    pub fn alternate_file(&self) -> Option<&Found> {
+        let search = self.lookup.alternate.get_or_init(|| {
+            let mut mismatches = Vec::new();
+            let of_debug = self.debug_file().zip(self.debug_elf());
+            let of_file = self.file.as_ref().zip(self.elf());
+            let found = [of_debug, of_file]
+                .into_iter()
+                .flatten()
+                .find_map(|(found, elf)| {
+                    let link = elf.alternate_link()?;
+                    self.lookup
+                        .files
+                        .find_alternate(&found.path, &link, &mut mismatches)
+                });
+            (found, mismatches)
+        });
+        search.0.as_ref()
+    }
+
+    /// The package of split DWARF (`.dwp`) beside the file, where there is one.
+    pub fn package_file(&self) -> Option<&Found> {
+        self.lookup
+            .package
+            .get_or_init(|| {
+                let found = self.file.as_ref()?;
+                if self.lookup.files.no_debug {
+                    return None;
                 }
-            }
-            None => modules.extend(executable(about, memory, address)),
-        }
+                let mut recorded = self.path.clone();
+                recorded.extend_from_slice(b".dwp");
+                let mut beside = found.path.clone().into_os_string();
+                beside.push(".dwp");
+                let beside = crate::sysroot::open(beside.as_ref());
+                let (path, source) = beside.or_else(|| {
+                    self.lookup
+                        .files
+                        .find_split(&recorded, &path_of(&recorded))
+                        .into_iter()
+                        .next()
+                })?;
+                Some(Found {
+                    path,
+                    source,
+                    build_id: None,
+                    // Every unit in it is found by its own id.
+                    check: crate::Check::BuildId,
+                })
+            })
+            .as_ref()
     }
-    if let Some(base) = named(about.auxiliary(AT_BASE)) {
-        match modules
-            .iter_mut()
-            .find(|module| module.range.contains(&base))
-        {
-            Some(module) if module.kind == ModuleKind::Library => {
-                module.kind = ModuleKind::Interpreter;
-            }
-            Some(_) => {}
-            None => {
-                if let Ok(image) = Image::in_memory(memory, base)
-                    && let Some(range) = image.range()
-                {
-                    modules.push(Module::new(
-                        ModuleKind::Interpreter,
-                        b"",
-                        range,
-                        Some(image),
-                    ));
-                }
-            }
-        }
+
+    /// The sections of its file.
+    pub(crate) fn elf(&self) -> Option<&ElfFile> {
+        self.lookup
+            .elf
+            .get_or_init(|| {
+                let source = match &self.file {
+                    Some(found) => found.source.clone(),
+                    None => self.lookup.in_memory.clone()?,
+                };
+                ElfFile::open(source).ok()
+            })
+            .as_ref()
+    }
+
+    /// The sections of its debug file.
+    pub(crate) fn debug_elf(&self) -> Option<&ElfFile> {
+        self.lookup
+            .debug_elf
+            .get_or_init(|| ElfFile::open(self.debug_file()?.source.clone()).ok())
+            .as_ref()
+    }
+
+    /// The table of all its symbols: its own, that of its debug file, or the small one that is packed into it.
+    fn full(&self) -> Option<&SymbolTable> {
+        let table = self.lookup.full.get_or_init(|| {
+            let own = self.elf();
+            own.and_then(|file| SymbolTable::of(file, false, self.bias))
+                .or_else(|| SymbolTable::of(self.debug_elf()?, false, self.bias))
+                .or_else(|| SymbolTable::of(&own?.mini_debug()?, false, self.bias))
+        });
+        table.as_ref()
+    }
+
+    /// The table for the dynamic linker. The small table packed into a file leaves out what is in this one.
+    fn dynamic(&self) -> Option<&SymbolTable> {
+        let table = self.lookup.dynamic.get_or_init(|| {
+            let of_file = self
+                .elf()
+                .and_then(|file| SymbolTable::of(file, true, self.bias));
+            of_file.or_else(|| dynamic_in_memory(self, self.lookup.memory.as_ref()?))
+        });
+        table.as_ref()
+    }
+
+    /// The symbol of the code at an address of the process.
+    pub fn symbol_at(&self, address: u64) -> Option<Symbol> {
+        self.full()
+            .and_then(|table| table.at(address))
+            .or_else(|| self.dynamic()?.at(address))
+    }
+
+    /// Reads its symbols and debug information, if nobody has yet.
+    pub(crate) fn prepare(&self) {
+        self.symbol_at(self.range.start);
+        self.function(self.range.start);
+    }
+
+    /// The symbol with this name, as it stands in the file: mangled.
+    pub fn symbol(&self, name: &str) -> Option<Symbol> {
+        self.dynamic()
+            .and_then(|table| table.named(name.as_bytes()))
+            .or_else(|| self.full()?.named(name.as_bytes()))
+    }
+
+    /// All symbols whose name is wanted, such as those with one prefix. Some may come twice.
+    pub fn symbols(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<Symbol> {
+        [self.full(), self.dynamic()]
+            .into_iter()
+            .flatten()
+            .flat_map(|table| table.filter(&wanted))
+            .collect()
+    }
+
+    /// What the debug information says of an address of the process: the innermost inlined function first, the function
+    /// itself last. Nothing where there is no debug information.
+    pub fn locations(&self, address: u64) -> Vec<Location> {
+        self.lines()
+            .map(|lines| lines.at(address.wrapping_sub(self.bias)))
+            .unwrap_or_default()
+    }
+
+    /// The debug information.
+    fn lines(&self) -> Option<&Lines> {
+        self.lookup.lines.get_or_init(|| self.load_lines()).as_ref()
+    }
+
+    /// Whether there is debug information, in its file or apart.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.lines().is_some()
+    }
+
+    /// The function that holds an address of the process, and the calls in it.
+    pub(crate) fn function(&self, address: u64) -> Option<Function> {
+        self.lines()?.function(address.wrapping_sub(self.bias))
+    }
+
+    fn load_lines(&self) -> Option<Lines> {
+        let own = self.file.as_ref().zip(self.elf());
+        let debug = self.debug_file().zip(self.debug_elf());
+        let (found, elf) = [own, debug]
+            .into_iter()
+            .flatten()
+            .find(|(_, elf)| elf.section(".debug_info").is_some())?;
+        let package = self
+            .package_file()
+            .and_then(|found| ElfFile::open(found.source.clone()).ok());
+        Lines::load(
+            elf,
+            &found.path,
+            self.alternate_file(),
+            &self.lookup.files,
+            package.as_ref(),
+        )
+    }
+
+    /// Its unwind tables.
+    pub(crate) fn cfi(&self, memory: &Memory) -> &Cfi {
+        self.lookup
+            .cfi
+            .get_or_init(|| Cfi::of(self.elf(), self.image.as_ref(), self.debug_elf(), memory))
+    }
+
+    /// Size and alignment of its block of thread-local variables.
+    pub fn thread_locals(&self) -> Option<(u64, u64)> {
+        self.image.as_ref()?.tls()
     }
 }
 
-/// The program, where no list of files names it: its headers lie in the page of its program headers. QEMU leaves that page
-/// out of its cores; then the file tells, if it is found.
-fn executable(about: &About, memory: &Memory, address: u64) -> Option<Module> {
-    let named = about
-        .auxiliary(AT_EXECFN)
-        .and_then(|address| memory.read_string(address, 4096).ok());
-    let path = named.unwrap_or_else(|| {
-        let mut words = about.arguments.split(|&byte| byte == b' ');
-        words.next().unwrap_or_default().to_vec()
-    });
-    if let Ok(image) = Image::in_memory(memory, address & !0xfff) {
-        let range = image.range()?;
-        return Some(Module::new(
-            ModuleKind::Executable,
-            &path,
-            range,
-            Some(image),
-        ));
+/// The table for the dynamic linker as it lies in memory, of a module that is in no file.
+fn dynamic_in_memory(module: &Module, memory: &Memory) -> Option<SymbolTable> {
+    let table = DynamicTable::find(module.image.as_ref()?, memory)?;
+    SymbolTable::from_bytes(table.entries, table.names, module.bias)
+}
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
     }
-    let end = address.checked_add(1)?;
-    let mut module = Module::new(ModuleKind::Executable, &path, address..end, None);
-    module.anchor = Some(program(about)?);
-    Some(module)
-}
-
-/// What the kernel told the program of itself.
-fn program(about: &About) -> Option<Anchor> {
-    Some(Anchor::Program {
-        headers: about.auxiliary(AT_PHDR)?,
-        count: about.auxiliary(AT_PHNUM),
-        entry: about.auxiliary(AT_ENTRY),
-    })
-}
-
-/// The dynamic linker's own list (`struct r_debug`, `struct link_map` of `link.h`), found by DT_DEBUG of the program.
-fn from_linker(about: &About, memory: &Memory, modules: &mut Vec<Module>) {
-    let interpreter = about.auxiliary(AT_BASE);
-    let Some(dynamic) = modules
-        .iter()
-        .find(|module| module.kind == ModuleKind::Executable)
-        .and_then(|module| module.image.as_ref()?.dynamic())
-    else {
-        return;
-    };
-    let Some(mut debug) = dynamic_entry(memory, dynamic, DT_DEBUG) else {
-        return;
-    };
-    let mut seen = HashSet::new();
-    for _ in 0..MAX_NAMESPACES {
-        if debug == 0 || !seen.insert(debug) {
-            break;
-        }
-        let (Ok(version), Ok(first)) = (
-            memory.read_u32(debug),
-            memory.read_u64(debug.wrapping_add(8)),
-        ) else {
-            break;
-        };
-        let mut at = first;
-        while at != 0 && seen.len() < MAX_MODULES && seen.insert(at) {
-            let Ok(next) = link(memory, at, interpreter, modules) else {
-                break;
-            };
-            at = next;
-        }
-        // r_debug_extended: what dlmopen made has lists of its own.
-        if version < 2 {
-            break;
-        }
-        debug = memory.read_u64(debug.wrapping_add(40)).unwrap_or(0);
-    }
-}
-
-/// The interpreter's name stands in the program, which the core may lack: then it is in the program's file.
-fn name_interpreter(modules: &mut [Module]) {
-    let named = modules.iter().find_map(|module| {
-        let found = module.file.as_ref()?;
-        let program = module.kind == ModuleKind::Executable;
-        let (at, size) = module.image.as_ref().filter(|_| program)?.interpreter()?;
-        let bytes = read_vec(&*found.source, at, size.min(4096)).ok()?;
-        bytes.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
-    });
-    if let Some(named) = named
-        && let Some(module) = modules
-            .iter_mut()
-            .find(|module| module.kind == ModuleKind::Interpreter && module.path.is_empty())
-    {
-        module.path = named;
-    }
-}
-
-/// Takes one entry in and gives the next.
-fn link(
-    memory: &Memory,
-    at: u64,
-    interpreter: Option<u64>,
-    modules: &mut Vec<Module>,
-) -> Result<u64, CoreError> {
-    let word = |index: u64| memory.read_u64(at.wrapping_add(8 * index));
-    let (bias, name, dynamic, next) = (word(0)?, word(1)?, word(2)?, word(3)?);
-    let name = memory.read_string(name, 4096).unwrap_or_default();
-    let room = modules.len() < MAX_MODULES;
-    let known = modules
-        .iter_mut()
-        .find(|module| module.range.contains(&dynamic));
-    match known {
-        Some(module) => {
-            if module.path.is_empty() {
-                module.path.clone_from(&name);
-            }
-            module.link_name = Some(name);
-        }
-        None if room => {
-            let kind = if interpreter == Some(bias) {
-                ModuleKind::Interpreter
-            } else {
-                ModuleKind::Library
-            };
-            // Libraries begin at their bias; one that was prelinked does not, and is then in the list of files only.
-            let image = Image::in_memory(memory, bias).ok();
-            let range = image
-                .as_ref()
-                .and_then(Image::range)
-                .filter(|range| range.contains(&dynamic));
-            let mut module = match range {
-                Some(range) => Module::new(kind, &name, range, image),
-                None => {
-                    let end = dynamic
-                        .checked_add(1)
-                        .ok_or(CoreError::Missing { address: at })?;
-                    let mut module = Module::new(kind, &name, dynamic..end, None);
-                    module.anchor = Some(Anchor::Linked {
-                        bias,
-                        dynamic,
-                        entries: dynamic_entries(memory, dynamic..u64::MAX),
-                    });
-                    module
-                }
-            };
-            module.link_name = Some(name);
-            modules.push(module);
-        }
-        None => {}
-    }
-    Ok(next)
-}
-
-/// The value of an entry of a dynamic section.
-fn dynamic_entry(memory: &Memory, section: Range<u64>, wanted: u64) -> Option<u64> {
-    dynamic_entries(memory, section)
-        .into_iter()
-        .find(|(kind, _)| *kind == wanted)
-        .map(|(_, value)| value)
-}
-
-/// The entries of a dynamic section up to its end mark, as far as they are there.
-fn dynamic_entries(memory: &Memory, section: Range<u64>) -> Vec<(u64, u64)> {
-    let mut entries = Vec::new();
-    let mut at = section.start;
-    while entries.len() < MAX_DYNAMIC && at < section.end {
-        let (Ok(kind), Ok(value)) = (memory.read_u64(at), memory.read_u64(at.wrapping_add(8)))
-        else {
-            break;
-        };
-        if kind == 0 {
-            break;
-        }
-        entries.push((kind, value));
-        at = at.saturating_add(16);
-    }
-    entries
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use crate::about::{About, Signal};
-use crate::module::{Module, ModuleKind, modules};
+use crate::module::{Module, ModuleKind};
+use crate::modules::modules;
 use crate::notes::Note;
 use crate::source::Source;
 use crate::symbols::Symbol;

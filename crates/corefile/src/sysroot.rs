@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::anchor::Anchor;
 use crate::image::Image;
-use crate::module::Anchor;
 use crate::source::{FileSource, Source, read_up_to, read_vec};
 use crate::words::{word16, word64};
 use crate::{CoreError, build_id};
