@@ -42,6 +42,8 @@ mod elf;
 mod elf_file;
 mod error;
 #[cfg(feature = "process")]
+mod frame;
+#[cfg(feature = "process")]
 mod gnu_hash;
 #[cfg(feature = "process")]
 mod image;
@@ -62,6 +64,8 @@ mod soname;
 mod source;
 #[cfg(feature = "process")]
 mod split;
+#[cfg(feature = "process")]
+mod symbol;
 #[cfg(feature = "process")]
 mod symbols;
 #[cfg(feature = "process")]
@@ -87,6 +91,8 @@ pub use crate::core::{CoreFile, Segment};
 pub use crate::elf_file::{file_section, file_symbol};
 pub use crate::error::CoreError;
 #[cfg(feature = "process")]
+pub use crate::frame::{Backtrace, End, Frame, FrameTrust};
+#[cfg(feature = "process")]
 pub use crate::image::Header;
 #[cfg(feature = "process")]
 pub use crate::lines::Location;
@@ -104,12 +110,10 @@ pub use crate::source::{FileSource, IntoSource, Source, next_data};
 #[cfg(feature = "process")]
 pub use crate::split::SplitUnit;
 #[cfg(feature = "process")]
-pub use crate::symbols::{Symbol, SymbolKind, demangle};
+pub use crate::symbol::{Symbol, SymbolKind, demangle};
 #[cfg(feature = "process")]
 pub use crate::sysroot::{Check, FileProvider, Found, Mismatch, Sysroot};
 #[cfg(feature = "process")]
 pub use crate::thread::Thread;
-#[cfg(feature = "process")]
-pub use crate::unwind::{Backtrace, End, Frame, FrameTrust};
 #[cfg(feature = "process")]
 pub use crate::vmcore::{DumpFormat, KernelDump, LoadedModule};

@@ -1,6 +1,5 @@
 //! The address space of the dumped process: ranges, each with where its bytes come from.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -8,68 +7,22 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::source::{Source, read_up_to};
 use crate::{CoreError, CoreFile};
 
+mod ranges;
+mod share;
+
+pub use ranges::{Backing, MemoryRange};
+pub use share::Share;
+
+use ranges::{Ranges, without};
+
 /// Bytes that are cached at once. All ranges of real cores begin and end at multiples of it.
 const PAGE: u64 = 4096;
 
 /// How many pages are cached; a power of two. 4 MiB in all.
 const CACHED: usize = 1024;
 
-/// Most stretches of data of a core that are told apart. What lies behind them counts as data; finding so many takes a
-/// tenth of a second.
-const MAX_STRETCHES: usize = 1 << 16;
-
 /// Longest string that [`Memory::read_string`] gives.
 const MAX_STRING: usize = 1 << 20;
-
-/// Where the bytes of a range come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backing {
-    /// The core, from this place in the file on.
-    Core {
-        /// In bytes from the start of the core.
-        offset: u64,
-    },
-    /// A file that was mapped there and has been checked to be the same one; [`Memory::file`] tells which.
-    File {
-        /// For [`Memory::file`].
-        index: usize,
-        /// In bytes from the start of the file.
-        offset: u64,
-    },
-    /// Zeros: what a mapping has behind the end of its file.
-    Zero,
-    /// The process had memory here, and its bytes are not to be had. Reading it is an error.
-    Missing,
-}
-
-impl Backing {
-    /// The backing of what begins `by` bytes further on.
-    fn advanced(self, by: u64) -> Backing {
-        match self {
-            Backing::Core { offset } => Backing::Core {
-                offset: offset.saturating_add(by),
-            },
-            Backing::File { index, offset } => Backing::File {
-                index,
-                offset: offset.saturating_add(by),
-            },
-            other => other,
-        }
-    }
-}
-
-/// A range of addresses with one backing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemoryRange {
-    /// First address.
-    pub start: u64,
-    /// First address behind it.
-    pub end: u64,
-    /// `PF_R` (4), `PF_W` (2), `PF_X` (1); `None` where only the list of mapped files tells of it.
-    pub flags: Option<u32>,
-    /// Where its bytes come from.
-    pub backing: Backing,
-}
 
 /// A file that fills ranges.
 #[derive(Clone)]
@@ -83,8 +36,7 @@ struct Filling {
 pub struct Memory {
     core: Arc<dyn Source>,
     files: Arc<Vec<Filling>>,
-    /// By first address; they do not overlap.
-    ranges: BTreeMap<u64, MemoryRange>,
+    ranges: Ranges,
     /// The same, for the binary search that every read begins with.
     sorted: Arc<Vec<MemoryRange>>,
     /// Where nothing is stored in the core's file, sorted; looked for when first asked.
@@ -108,13 +60,13 @@ impl Memory {
         let mut memory = Memory {
             core: core.source().clone(),
             files: Arc::default(),
-            ranges: BTreeMap::new(),
+            ranges: Ranges::default(),
             sorted: Arc::default(),
             holes: Arc::default(),
             cache: (0..CACHED).map(|_| Mutex::new(None)).collect(),
         };
         for range in mapped {
-            memory.splice(MemoryRange {
+            memory.ranges.splice(MemoryRange {
                 start: range.start,
                 end: range.end,
                 flags: None,
@@ -124,13 +76,13 @@ impl Memory {
         for segment in core.segments() {
             let held = core.held(segment);
             let flags = Some(segment.flags);
-            memory.splice(MemoryRange {
+            memory.ranges.splice(MemoryRange {
                 start: held.end,
                 end: segment.end,
                 flags,
                 backing: Backing::Missing,
             });
-            memory.splice(MemoryRange {
+            memory.ranges.splice(MemoryRange {
                 start: held.start,
                 end: held.end,
                 flags,
@@ -143,49 +95,9 @@ impl Memory {
         memory
     }
 
-    /// Puts a range over what was there before.
-    ///
-    /// ```text
-    /// before   |------- a -------|---- b ----|
-    /// new            |----- c -----|
-    /// after    |- a -|----- c -----|--- b ---|
-    /// ```
-    fn splice(&mut self, new: MemoryRange) {
-        if new.start >= new.end {
-            return;
-        }
-        // What begins before the new range and reaches into it, perhaps beyond.
-        if let Some((_, before)) = self.ranges.range_mut(..new.start).next_back()
-            && before.end > new.start
-        {
-            let mut rest = before.clone();
-            before.end = new.start;
-            if rest.end > new.end {
-                rest.backing = rest.backing.advanced(new.end - rest.start);
-                rest.start = new.end;
-                self.ranges.insert(rest.start, rest);
-            }
-        }
-        let inside: Vec<u64> = self
-            .ranges
-            .range(new.start..new.end)
-            .map(|(&start, _)| start)
-            .collect();
-        for start in inside {
-            if let Some(mut old) = self.ranges.remove(&start)
-                && old.end > new.end
-            {
-                old.backing = old.backing.advanced(new.end - old.start);
-                old.start = new.end;
-                self.ranges.insert(old.start, old);
-            }
-        }
-        self.ranges.insert(new.start, new);
-    }
-
     /// Makes the table that reads use: what was filled in is seen from then on.
     pub(crate) fn settle(&mut self) {
-        self.sorted = Arc::new(self.ranges.values().cloned().collect());
+        self.sorted = Arc::new(self.ranges.sorted());
     }
 
     /// Fills what is missing of `ranges` (addresses, and where they begin in the file) from a file. What the file has
@@ -202,14 +114,7 @@ impl Memory {
         let len = source.len();
         let mut new = Vec::new();
         for (range, offset) in ranges {
-            let missing = self
-                .ranges
-                .range(..range.end)
-                .rev()
-                .map(|(_, known)| known)
-                .take_while(|known| known.end > range.start)
-                .filter(|known| known.backing == Backing::Missing);
-            let parts = missing.flat_map(|known| {
+            let parts = self.ranges.missing_in(range).flat_map(|known| {
                 let part = known.start.max(range.start)..known.end.min(range.end);
                 without(part, withheld[0])
                     .flat_map(|part| without(part, withheld[1]))
@@ -248,7 +153,7 @@ impl Memory {
             source: source.clone(),
         });
         for range in new {
-            self.splice(range);
+            self.ranges.splice(range);
         }
     }
 
@@ -450,88 +355,12 @@ impl Memory {
         Memory {
             core: self.core.clone(),
             files: self.files.clone(),
-            ranges: BTreeMap::new(),
+            ranges: Ranges::default(),
             sorted: self.sorted.clone(),
             holes: self.holes.clone(),
             cache: Vec::new(),
         }
     }
-
-    /// How many of these bytes of the core's file lie in holes.
-    fn hole_bytes(&self, bytes: Range<u64>) -> u64 {
-        let holes = self.holes.get_or_init(|| holes(&*self.core));
-        let first = holes.partition_point(|hole| hole.end <= bytes.start);
-        holes[first..]
-            .iter()
-            .take_while(|hole| hole.start < bytes.end)
-            .map(|hole| hole.end.min(bytes.end) - hole.start.max(bytes.start))
-            .sum()
-    }
-
-    /// How many bytes of these addresses come from where: core, file, zero, missing. Addresses without any memory
-    /// count as nothing. A hole of a sparse core counts as zero: the kernel and we leave one where the process had
-    /// never touched its memory.
-    pub fn share(&self, addresses: &Range<u64>) -> Share {
-        let mut share = Share::default();
-        let first = self
-            .sorted
-            .partition_point(|range| range.end <= addresses.start);
-        for range in &self.sorted[first..] {
-            if range.start >= addresses.end {
-                break;
-            }
-            let bytes = range.end.min(addresses.end) - range.start.max(addresses.start);
-            match range.backing {
-                Backing::Core { .. } => {
-                    let from = range.start.max(addresses.start) - range.start;
-                    if let Backing::Core { offset } = range.backing.advanced(from) {
-                        let holes = self.hole_bytes(offset..offset.saturating_add(bytes));
-                        share.core += bytes - holes;
-                        share.zero += holes;
-                    }
-                }
-                Backing::File { .. } => share.file += bytes,
-                Backing::Zero => share.zero += bytes,
-                Backing::Missing => share.missing += bytes,
-            }
-        }
-        share
-    }
-}
-
-/// The parts of a range that lie outside of sorted ranges.
-fn without(range: Range<u64>, others: &[Range<u64>]) -> impl Iterator<Item = Range<u64>> {
-    let first = others.partition_point(|other| other.end <= range.start);
-    let inside = others[first..]
-        .iter()
-        .take_while(move |other| other.start < range.end)
-        .cloned();
-    let mut at = range.start;
-    inside
-        .chain([range.end..range.end])
-        .filter_map(move |other| {
-            let part = at..other.start;
-            at = other.end;
-            (part.start < part.end).then_some(part)
-        })
-}
-
-/// Where nothing is stored in a file.
-fn holes(source: &dyn Source) -> Vec<Range<u64>> {
-    let mut holes = Vec::new();
-    let mut at = 0;
-    for _ in 0..MAX_STRETCHES {
-        let data = source.data_at(at);
-        let start = data.as_ref().map_or(source.len(), |data| data.start);
-        if at < start {
-            holes.push(at..start);
-        }
-        match data {
-            Some(data) if data.end > at => at = data.end,
-            _ => break,
-        }
-    }
-    holes
 }
 
 impl std::fmt::Debug for Memory {
@@ -541,17 +370,4 @@ impl std::fmt::Debug for Memory {
             .field("files", &self.files.len())
             .finish_non_exhaustive()
     }
-}
-
-/// Bytes by where they come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Share {
-    /// In the core.
-    pub core: u64,
-    /// To be had from a mapped file that was found and checked.
-    pub file: u64,
-    /// Zero: behind the end of a file, or never touched.
-    pub zero: u64,
-    /// Not to be had.
-    pub missing: u64,
 }

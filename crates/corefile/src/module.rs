@@ -13,7 +13,8 @@ use crate::elf_file::ElfFile;
 use crate::image::Image;
 use crate::lines::{Lines, Location};
 use crate::source::Source;
-use crate::symbols::{Symbol, SymbolTable};
+use crate::symbol::Symbol;
+use crate::symbols::SymbolTable;
 use crate::sysroot::{Found, Mismatch, Sysroot, path_of};
 
 /// What a module is to the process.

@@ -8,7 +8,7 @@ use crate::module::{Module, ModuleKind};
 use crate::modules::modules;
 use crate::notes::Note;
 use crate::source::Source;
-use crate::symbols::Symbol;
+use crate::symbol::Symbol;
 use crate::sysroot::{Sysroot, Wanted, file_dynamic, file_headers};
 use crate::thread::{Thread, threads};
 use crate::written::Written;

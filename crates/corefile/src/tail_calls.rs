@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::call_sites::Target;
-use crate::unwind::{Backtrace, Frame, FrameTrust};
+use crate::frame::{Backtrace, Frame, FrameTrust};
 use crate::{Module, Process};
 
 /// Most jumps in a row, and most functions that are looked at for one of them.
