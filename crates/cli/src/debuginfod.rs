@@ -15,8 +15,8 @@ use stillcore_corefile::{FileProvider, FileSource, Source, build_id};
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::address::hex;
 use crate::progress::Bar;
-use crate::session::hex;
 
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);

@@ -4,18 +4,22 @@
 //! value ([`output::Answer`]) that is printed as text or, with `--json`, as JSON. Nothing else here prints.
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod args;
-pub mod arguments;
+pub mod argv;
 pub mod autopsy;
 pub mod cmd;
+pub mod command_line;
 pub mod debuginfod;
 pub mod error;
 pub mod escape;
 pub mod host;
 pub mod log;
 pub mod node;
+pub mod opening;
 pub mod output;
 pub mod place;
+pub mod problems;
 pub mod progress;
 pub mod session;
 pub mod signal;
@@ -25,9 +29,9 @@ pub mod table;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use crate::args::Cli;
+use crate::command_line::Cli;
 use crate::error::{DONE, UNREADABLE, USAGE, Usage, exit_code, in_words};
 
 /// Runs the program with these arguments, the first of which is its name. Gives the exit code.
@@ -46,7 +50,9 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
         return USAGE;
     }
     // A core may hold anything, and a mistake in reading it must not end in a code that is none of ours.
-    match catch_unwind(AssertUnwindSafe(|| cmd::run(&cli))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        cmd::run(&cli.command, cli.json, Cli::command)
+    })) {
         Err(_) => {
             output::complain(
                 "this is a bug in stillcore: please report the lines above, with the command if not the core",

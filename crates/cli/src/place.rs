@@ -3,9 +3,10 @@
 use std::fmt;
 
 use serde::Serialize;
-use stillcore_corefile::{Location, Process, Symbol};
+use stillcore_corefile::{Location, Module, Process, Symbol};
 
-use crate::session::{Address, module_name};
+use crate::address::Address;
+use crate::escape::lossy;
 
 /// What lies at an address.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -142,6 +143,11 @@ fn last_parts(file: &str) -> &str {
         Some((at, _)) => &file[at + 1..],
         None => file,
     }
+}
+
+/// The name of a module in a frame or table: the last part of its path.
+pub fn module_name(module: &Module) -> String {
+    lossy(module.name())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::line::{self, Line, Step};
-use super::table::{self, Spec};
-use super::{Answer, Autopsy, help, hex, near, settings, tongues};
+use super::spec::Spec;
+use super::{Answer, Autopsy, help, hex, near, settings, table, tongues};
 use crate::error::Usage;
 use crate::escape::visible_json;
 
@@ -127,7 +127,7 @@ fn run_once(
     }
     let answer = autopsy
         .check_isolate()
-        .and_then(|()| autopsy.run(spec, &matches));
+        .and_then(|()| spec.answer(autopsy, &matches));
     autopsy.isolate = before;
     let mut answer = answer?;
     if matches.get_flag("json") || json {

@@ -1,25 +1,12 @@
 //! The table of commands, and how clap sees them.
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 
-use super::{Answer, Autopsy, cmd};
+use super::answer::Answer;
+use super::cmd;
+use super::opened::Autopsy;
+use super::spec::Spec;
 use crate::args::CoreArgs;
-
-/// A command.
-pub struct Spec {
-    /// The word for it.
-    pub name: &'static str,
-    /// Other words for it: of mdb_v8, of llnode.
-    pub aliases: &'static [&'static str],
-    /// One line.
-    pub about: &'static str,
-    /// The manual, with a session.
-    pub manual: &'static str,
-    /// Adds its arguments.
-    pub args: fn(Command) -> Command,
-    /// Does it.
-    pub run: fn(&Autopsy, &ArgMatches) -> anyhow::Result<Answer>,
-}
 
 /// All commands.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
@@ -32,55 +19,6 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
 /// A command by its name or one of its aliases.
 pub fn find(name: &str) -> Option<&'static Spec> {
     all().find(|spec| spec.name == name || spec.aliases.contains(&name))
-}
-
-impl Spec {
-    /// The command with its own arguments, as at the prompt.
-    pub fn command(&self) -> Command {
-        (self.args)(
-            Command::new(self.name)
-                .about(self.about)
-                .long_about(manual(self)),
-        )
-        .arg(isolate())
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Print JSON instead of text"),
-        )
-        .no_binary_name(true)
-        .disable_version_flag(true)
-        // Manuals have lines of their own.
-        .term_width(0)
-    }
-
-    /// The same as a command of the program: the core comes first.
-    fn one_shot(&self) -> Command {
-        let command = Command::new(self.name).visible_aliases(
-            self.aliases
-                .iter()
-                .filter(|alias| !alias.contains(' '))
-                .copied(),
-        );
-        // CoreArgs brings words about itself, which are not about the command.
-        (self.args)(CoreArgs::augment_args(command))
-            .about(self.about)
-            .long_about(manual(self))
-            .arg(isolate())
-    }
-}
-
-fn manual(spec: &Spec) -> String {
-    format!("{}\n\n{}", spec.about, spec.manual.trim())
-}
-
-fn isolate() -> Arg {
-    Arg::new("isolate")
-        .long("isolate")
-        .value_name("N")
-        .value_parser(clap::value_parser!(usize))
-        .help("Look at one isolate alone: its number in isolates")
 }
 
 /// A command of the table, asked for on the command line.
@@ -103,7 +41,7 @@ impl JsCommand {
         let Some(spec) = find(&self.name) else {
             anyhow::bail!("there is no command {}", self.name);
         };
-        let mut answer = autopsy.run(spec, &self.matches)?;
+        let mut answer = spec.answer(&autopsy, &self.matches)?;
         answer
             .notes
             .extend(autopsy.problems.warnings.iter().cloned());
@@ -111,21 +49,19 @@ impl JsCommand {
     }
 }
 
-impl Autopsy {
-    /// Whether the isolate in question exists.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn check_isolate(&self) -> anyhow::Result<()> {
-        match self.isolate {
-            Some(id) if self.v8.isolate(id).is_none() => Err(crate::error::Usage(format!(
-                "there is no isolate {id}: there are {}, from 0 on",
-                self.v8.isolates().len()
-            ))
-            .into()),
-            _ => Ok(()),
-        }
-    }
+/// `modules --js`: the modules of JavaScript in a core, and whether something is wrong with it.
+///
+/// # Errors
+/// The core cannot be read.
+pub fn js_modules(core: &CoreArgs, isolate: Option<usize>) -> anyhow::Result<(Answer, bool)> {
+    let mut autopsy = Autopsy::open(core)?;
+    autopsy.isolate = isolate;
+    autopsy.check_isolate()?;
+    let mut answer = autopsy.noting_gaps(|| cmd::list_modules(&autopsy))?;
+    answer
+        .notes
+        .extend(autopsy.problems.warnings.iter().cloned());
+    Ok((answer, autopsy.problems.bad))
 }
 
 impl FromArgMatches for JsCommand {
@@ -167,7 +103,7 @@ mod tests {
 
     #[test]
     fn clap_finds_nothing_wrong_with_any_command() {
-        crate::args::Cli::command().debug_assert();
+        crate::command_line::Cli::command().debug_assert();
         for spec in all() {
             spec.command().debug_assert();
         }

@@ -15,13 +15,15 @@ use stillcore_archive::{
 use stillcore_corefile::{Arch, KernelDump};
 
 use crate::args::{CoreArgs, is_stdin};
-use crate::arguments;
+use crate::argv;
 use crate::error::Usage;
 use crate::escape::lossy;
 use crate::node;
+use crate::opening::open_core;
 use crate::output::{Answer, Text, YELLOW};
+use crate::problems::Problems;
 use crate::progress::Bar;
-use crate::session::{Problems, Session, open_core, sysroot};
+use crate::session::{Session, sysroot};
 use crate::size::{count, size};
 
 /// Packs a core with all it takes to read it on another machine
@@ -289,7 +291,7 @@ fn head(session: &Session, core_mtime: SystemTime) -> ManifestHead {
         .to_owned(),
         platform: "linux".to_owned(),
         method: capture.method.clone().unwrap_or_default(),
-        command: arguments::of(&session.process).map_or_else(
+        command: argv::of(&session.process).map_or_else(
             || {
                 let cut = lossy(&about.arguments);
                 cut.split_ascii_whitespace().map(str::to_owned).collect()

@@ -6,12 +6,14 @@ use serde::Serialize;
 use stillcore_corefile::{End, Frame, FrameTrust, Process, Thread};
 
 use super::threads::has_died;
+use crate::address::Address;
 use crate::args::CoreArgs;
 use crate::error::Usage;
 use crate::escape::lossy;
 use crate::output::{Answer, BOLD, DIM, Text};
 use crate::place::Place;
-use crate::session::{Address, Session, check_debug_files};
+use crate::problems::check_debug_files;
+use crate::session::Session;
 use crate::signal;
 
 /// Prints the native backtrace of every thread, and how each frame was found

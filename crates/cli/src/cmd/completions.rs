@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 
 use crate::error::DONE;
 use crate::output::closed_or;
@@ -18,10 +18,9 @@ pub struct Completions {
 }
 
 impl Completions {
-    pub fn run(&self) -> anyhow::Result<u8> {
-        let mut command = crate::args::Cli::command();
+    pub fn run(&self, mut program: clap::Command) -> anyhow::Result<u8> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command, "stillcore", &mut script);
+        clap_complete::generate(self.shell, &mut program, "stillcore", &mut script);
         std::io::stdout()
             .lock()
             .write_all(&script)

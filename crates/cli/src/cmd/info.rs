@@ -1,17 +1,19 @@
-use std::io;
+mod summary;
+mod words;
 
 use clap::Args;
-use serde::Serialize;
 use stillcore_corefile::{ModuleKind, Process};
 
-use super::memory::{Mappings, Share, in_words};
+use super::memory::Mappings;
 use super::threads::has_died;
+use crate::address::Address;
 use crate::args::CoreArgs;
 use crate::escape::lossy;
-use crate::output::{Answer, Text};
-use crate::session::{Address, Session, match_word};
+use crate::session::{Session, match_word};
 use crate::signal;
-use crate::size::{count, readable_time, rfc3339, size};
+use crate::size::{count, rfc3339, size};
+
+pub use summary::{Capture, FirstThread, Missing, ModuleCount, Signal, Sizes, Summary};
 
 /// Says what died or was captured, of what, when, and what is missing
 ///
@@ -35,141 +37,6 @@ pub struct Info {
     pub core: CoreArgs,
 }
 
-/// What a core is of.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Summary {
-    /// What was given as CORE.
-    pub file: String,
-    /// What it came in: `core`, or whose archive it is: `stillcore`, `gencore`, `savedump`, `core-dump-handler`, `tar`, `zip`.
-    pub kind: &'static str,
-    /// What lies around the core, from the outside: `gzip`, `tar`.
-    pub layers: Vec<&'static str>,
-    /// Bytes of the file; null for standard input.
-    pub file_size: Option<u64>,
-    /// How the core came to be: `died` of a signal, `captured` by stillcore, `dumped` by something else while it lived.
-    pub how: &'static str,
-    /// The signal, where it died of one.
-    pub signal: Option<Signal>,
-    /// The capture, where stillcore took it.
-    pub capture: Option<Capture>,
-    /// The command line, with spaces between the arguments.
-    pub command: Option<String>,
-    /// The arguments, as they are in memory; null where only the first 79 bytes of the command line are known.
-    pub arguments: Option<Vec<String>>,
-    /// The executable's path.
-    pub executable: Option<String>,
-    /// Process id, as the process saw it.
-    pub pid: Option<i32>,
-    /// Its parent's.
-    pub ppid: Option<i32>,
-    /// User and group.
-    pub uid: Option<u32>,
-    /// See `uid`.
-    pub gid: Option<u32>,
-    /// When: RFC 3339.
-    pub time: Option<String>,
-    /// Who says so: `capture`; `archive`: its manifest; `file`: when the core was last written to.
-    pub time_from: Option<&'static str>,
-    /// `x86_64`, `aarch64`.
-    pub machine: &'static str,
-    /// How many threads there are.
-    pub threads: usize,
-    /// The thread that died, or that asked for the core.
-    pub first_thread: Option<FirstThread>,
-    /// Node's version, `20.20.2`; null where the process was not Node, or it cannot be told.
-    pub node: Option<String>,
-    /// V8's version.
-    pub v8: Option<String>,
-    /// The core itself, in bytes.
-    pub core: Sizes,
-    /// The memory of the process.
-    pub memory: Share,
-    /// The executable and libraries.
-    pub modules: ModuleCount,
-    /// What is missing, why, and what to do.
-    pub missing: Vec<Missing>,
-    /// What should be known beside it.
-    pub warnings: Vec<String>,
-    #[serde(skip)]
-    bad: bool,
-}
-
-/// A signal and what raised it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Signal {
-    /// Its number.
-    pub number: i32,
-    /// `SIGSEGV`.
-    pub name: String,
-    /// `si_code`.
-    pub code: Option<i32>,
-    /// `SEGV_MAPERR`.
-    pub code_name: Option<&'static str>,
-    /// What that means.
-    pub meaning: Option<&'static str>,
-    /// The address of the fault.
-    pub address: Option<Address>,
-    /// The process that sent it.
-    pub sender_pid: Option<i32>,
-    /// The user of that process.
-    pub sender_uid: Option<u32>,
-}
-
-/// How stillcore took it.
-#[derive(Debug, Serialize)]
-pub struct Capture {
-    /// `stillcore` and its version.
-    pub tool: Option<String>,
-    /// See `tool`.
-    pub version: Option<String>,
-    /// `kernel` or `direct`.
-    pub method: Option<String>,
-    /// What it says of itself.
-    pub note: Option<String>,
-}
-
-/// A thread in short.
-#[derive(Debug, Serialize)]
-pub struct FirstThread {
-    /// Its id.
-    pub tid: i32,
-    /// Its name.
-    pub name: Option<String>,
-}
-
-/// Bytes.
-#[derive(Debug, Serialize)]
-pub struct Sizes {
-    /// Of the core, holes included.
-    pub size: u64,
-    /// That its headers promise.
-    pub expected: u64,
-    /// Whether it is shorter than that.
-    pub truncated: bool,
-}
-
-/// How many modules there are.
-#[derive(Debug, Serialize)]
-pub struct ModuleCount {
-    /// In all, without the kernel's vdso.
-    pub count: usize,
-    /// For which a file was found and believed.
-    pub found: usize,
-}
-
-/// Something that is not there.
-#[derive(Debug, Serialize)]
-pub struct Missing {
-    /// What.
-    pub what: String,
-    /// Why, as far as it can be told.
-    pub why: String,
-    /// What to do.
-    pub change: Option<String>,
-}
-
 impl Info {
     pub fn run(&self) -> anyhow::Result<Summary> {
         let session = Session::open(&self.core)?;
@@ -191,7 +58,7 @@ impl Info {
             .or_else(|| written.map(|time| (time, "file")))
             .unzip();
         let mappings = Mappings::of(process, session.problems.clone());
-        let arguments: Option<Vec<String>> = crate::arguments::of(process)
+        let arguments: Option<Vec<String>> = crate::argv::of(process)
             .map(|arguments| arguments.iter().map(|argument| lossy(argument)).collect());
         let (node, v8) = crate::node::versions(process).unzip();
         Ok(Summary {
@@ -365,151 +232,4 @@ fn missing(process: &Process, mappings: &Mappings) -> Vec<Missing> {
         });
     }
     missing
-}
-
-impl Answer for Summary {
-    fn text(&self, out: &mut Text<'_>) -> io::Result<()> {
-        match self.how {
-            "died" => out.field("died", self.death_in_words())?,
-            "captured" => out.field("captured", self.capture_in_words())?,
-            _ => out.field(
-                "dumped",
-                "while it ran (gcore or the like); no signal ended it",
-            )?,
-        }
-        if let Some(command) = &self.command {
-            out.field("command", command)?;
-        }
-        if let Some(executable) = &self.executable {
-            out.field("executable", executable)?;
-        }
-        let ids = [
-            ("", self.pid.map(i64::from)),
-            ("parent ", self.ppid.map(i64::from)),
-            ("user ", self.uid.map(i64::from)),
-            ("group ", self.gid.map(i64::from)),
-        ];
-        let ids: Vec<String> = ids
-            .iter()
-            .filter_map(|(word, id)| id.map(|id| format!("{word}{id}")))
-            .collect();
-        if !ids.is_empty() {
-            out.field("process", ids.join(", "))?;
-        }
-        if let Some(time) = &self.time {
-            let from = match self.time_from {
-                Some("file") => " (when the file was written)",
-                Some("archive") => " (as the archive says)",
-                _ => "",
-            };
-            out.field("time", format!("{}{from}", readable_time(time)))?;
-        }
-        out.field("threads", self.threads_in_words())?;
-        if let Some(node) = &self.node {
-            let v8 = match &self.v8 {
-                Some(v8) => format!(", V8 {v8}"),
-                None => String::new(),
-            };
-            out.field("node", format!("{node}{v8}"))?;
-        }
-        out.field("machine", self.machine)?;
-        out.field("core", self.file_in_words())?;
-        out.field("memory", in_words(&self.memory))?;
-        let ModuleCount { count, found } = self.modules;
-        let files = match count - found {
-            0 => "the files of all found".to_owned(),
-            _ => format!("the files of {found} found"),
-        };
-        out.field("modules", format!("{count}, {files}"))?;
-        for (index, missing) in self.missing.iter().enumerate() {
-            let name = if index == 0 { "missing" } else { "" };
-            out.field(name, format!("{}: {}", missing.what, missing.why))?;
-            if let Some(change) = &missing.change {
-                out.field("", format!("-> {change}"))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_bad(&self) -> bool {
-        self.bad
-    }
-
-    fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
-}
-
-impl Summary {
-    /// `of SIGSEGV, SEGV_MAPERR at 0x0: nothing is mapped there`
-    fn death_in_words(&self) -> String {
-        let Some(signal) = &self.signal else {
-            return "of an unknown signal".to_owned();
-        };
-        let mut words = format!("of {} ({})", signal.name, signal.number);
-        match (signal.code_name, signal.code) {
-            (Some(name), _) => words.push_str(&format!(", {name}")),
-            (None, Some(code)) => words.push_str(&format!(", code {code}")),
-            (None, None) => {}
-        }
-        if let Some(address) = signal.address {
-            words.push_str(&format!(" at {address}"));
-        }
-        if let Some(meaning) = signal.meaning {
-            words.push_str(&format!(": {meaning}"));
-        }
-        if let Some(pid) = signal.sender_pid {
-            let whom = if self.pid == Some(pid) {
-                "the process itself".to_owned()
-            } else {
-                format!("process {pid}")
-            };
-            words.push_str(&format!(", by {whom}"));
-        }
-        words
-    }
-
-    /// `504 MB, in an archive of stillcore (gzip, tar) of 188 MB`
-    fn file_in_words(&self) -> String {
-        let core = size(self.core.size);
-        let layers = self.layers.join(", ");
-        let of = self
-            .file_size
-            .map_or(String::new(), |bytes| format!(" of {}", size(bytes)));
-        match self.kind {
-            _ if self.layers.is_empty() => core,
-            "core" => format!("{core}, compressed ({layers}){of}"),
-            "tar" | "zip" => format!("{core}, in an archive ({layers}){of}"),
-            kind => format!("{core}, in an archive of {kind} ({layers}){of}"),
-        }
-    }
-
-    fn capture_in_words(&self) -> String {
-        let Some(capture) = &self.capture else {
-            return "by stillcore".to_owned();
-        };
-        let tool = capture.tool.as_deref().unwrap_or("stillcore");
-        let version = capture.version.as_deref().unwrap_or("");
-        let method = match &capture.method {
-            Some(method) => format!(", {method} way"),
-            None => String::new(),
-        };
-        format!("by {tool} {version}{method}, while it ran; nothing crashed")
-    }
-
-    fn threads_in_words(&self) -> String {
-        let Some(first) = &self.first_thread else {
-            return self.threads.to_string();
-        };
-        let name = match &first.name {
-            Some(name) => format!(" {name}"),
-            None => String::new(),
-        };
-        let did = match self.how {
-            "died" => "died first",
-            "captured" => "asked for the core",
-            _ => "is the first",
-        };
-        format!("{}; {}{name} {did}", self.threads, first.tid)
-    }
 }

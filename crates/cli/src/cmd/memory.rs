@@ -4,10 +4,12 @@ use clap::Args;
 use serde::Serialize;
 use stillcore_corefile::Process;
 
+use crate::address::Address;
 use crate::args::CoreArgs;
 use crate::escape::lossy;
 use crate::output::{Answer, BOLD, DIM, RED, Text};
-use crate::session::{Address, Problems, Session};
+use crate::problems::Problems;
+use crate::session::Session;
 use crate::size::{size, size_or_dash};
 use crate::table::{Align, Table};
 

@@ -14,7 +14,6 @@ mod verify;
 
 use clap::Subcommand;
 
-use crate::args::Cli;
 use crate::autopsy::{Answer as JsAnswer, AutopsyArgs, JsCommand, js_modules};
 use crate::error::{BAD, DONE};
 use crate::output::{self, Answer};
@@ -50,34 +49,34 @@ impl Command {
     }
 }
 
-/// Runs the command that was asked for; gives the exit code.
-pub fn run(cli: &Cli) -> anyhow::Result<u8> {
-    match &cli.command {
-        Command::Info(info) => show(cli, info.run()?),
+/// Runs the command that was asked for, and prints JSON or text; gives the exit code. `program` is the whole command line.
+pub fn run(command: &Command, json: bool, program: fn() -> clap::Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Info(info) => show(json, info.run()?),
         Command::Modules(modules) if modules.js => {
-            show_js(cli, js_modules(&modules.core, modules.isolate)?)
+            show_js(json, js_modules(&modules.core, modules.isolate)?)
         }
-        Command::Modules(modules) => show(cli, modules.run()?),
-        Command::Threads(threads) => show(cli, threads.run()?),
-        Command::Bt(bt) => show(cli, bt.run()?),
-        Command::Memory(memory) => show(cli, memory.run()?),
-        Command::Archive(archive) => show(cli, archive.run()?),
-        Command::Verify(verify) => show(cli, verify.run()?),
-        Command::Unpack(unpack) => show(cli, unpack.run()?),
+        Command::Modules(modules) => show(json, modules.run()?),
+        Command::Threads(threads) => show(json, threads.run()?),
+        Command::Bt(bt) => show(json, bt.run()?),
+        Command::Memory(memory) => show(json, memory.run()?),
+        Command::Archive(archive) => show(json, archive.run()?),
+        Command::Verify(verify) => show(json, verify.run()?),
+        Command::Unpack(unpack) => show(json, unpack.run()?),
         Command::Cache(cache) => match cache.action {
-            None => show(cli, cache.list()?),
-            Some(cache::Action::Clear) => show(cli, cache.clear()?),
+            None => show(json, cache.list()?),
+            Some(cache::Action::Clear) => show(json, cache.clear()?),
         },
-        Command::Doctor(doctor) => show(cli, doctor.run()?),
-        Command::Autopsy(autopsy) => autopsy.run(cli.json),
-        Command::Js(js) => show_js(cli, js.run()?),
-        Command::Completions(completions) => completions.run(),
+        Command::Doctor(doctor) => show(json, doctor.run()?),
+        Command::Autopsy(autopsy) => autopsy.run(json),
+        Command::Js(js) => show_js(json, js.run()?),
+        Command::Completions(completions) => completions.run(program()),
     }
 }
 
 /// Prints an answer, and gives the exit code that it means.
-fn show(cli: &Cli, answer: impl Answer) -> anyhow::Result<u8> {
-    output::print(&answer, cli.json)?;
+fn show(json: bool, answer: impl Answer) -> anyhow::Result<u8> {
+    output::print(&answer, json)?;
     for warning in answer.warnings() {
         output::warn(warning);
     }
@@ -85,8 +84,8 @@ fn show(cli: &Cli, answer: impl Answer) -> anyhow::Result<u8> {
 }
 
 /// Prints what a command about JavaScript found.
-fn show_js(cli: &Cli, (answer, bad): (JsAnswer, bool)) -> anyhow::Result<u8> {
-    show(cli, JsOutput { answer, bad })
+fn show_js(json: bool, (answer, bad): (JsAnswer, bool)) -> anyhow::Result<u8> {
+    show(json, JsOutput { answer, bad })
 }
 
 /// Such an answer among the others.

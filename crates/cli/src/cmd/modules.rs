@@ -4,10 +4,12 @@ use clap::Args;
 use serde::Serialize;
 use stillcore_corefile::{Module, ModuleKind};
 
+use crate::address::{Address, hex};
 use crate::args::CoreArgs;
 use crate::escape::lossy;
 use crate::output::{Answer, RED, Text, YELLOW};
-use crate::session::{Address, Session, check_debug_files, hex, match_word};
+use crate::problems::check_debug_files;
+use crate::session::{Session, match_word};
 use crate::table::{Align, Table};
 
 /// Lists the executable and the libraries, with their build-ids, and the files that were found for them

@@ -4,11 +4,12 @@ use clap::Args;
 use serde::{Serialize, Serializer};
 use stillcore_corefile::Process;
 
+use crate::address::Address;
 use crate::args::CoreArgs;
 use crate::escape::lossy;
 use crate::output::{Answer, BOLD, Text};
 use crate::place::Place;
-use crate::session::{Address, Session};
+use crate::session::Session;
 use crate::signal;
 use crate::table::{Align, Table};
 

@@ -7,8 +7,8 @@ use stillcore_archive::{OpenError, UnpackOptions, Unpacked};
 
 use crate::args::{LimitArgs, is_stdin, shown};
 use crate::escape::lossy;
+use crate::opening::{Cached, open_options, spooled_stdin, told};
 use crate::output::{Answer, Text, YELLOW};
-use crate::session::{Cached, open_options, spooled_stdin, told};
 use crate::size::{count, size};
 
 /// Unpacks an archive safely, or a compressed core

@@ -7,8 +7,8 @@ use stillcore_archive::{ProblemKind, Verified};
 
 use crate::args::{LimitArgs, is_stdin, shown};
 use crate::escape::lossy;
+use crate::opening::{Cached, kind_word, open_options, told};
 use crate::output::{Answer, GREEN, RED, Text};
-use crate::session::{Cached, kind_word, open_options, told};
 use crate::size::count;
 use crate::table::{Align, Table};
 
@@ -86,7 +86,7 @@ impl Verify {
         )?;
         let name = shown(&self.archive);
         let verified = if is_stdin(&self.archive) {
-            let opened = crate::session::spooled_stdin()?;
+            let opened = crate::opening::spooled_stdin()?;
             stillcore_archive::verify_source(opened, &options)
         } else {
             stillcore_archive::verify(&self.archive, &options)

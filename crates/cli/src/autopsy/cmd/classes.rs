@@ -6,8 +6,8 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Tagged, V8};
 
-use super::{addr, get, given};
-use crate::autopsy::table::Spec;
+use super::arguments::{addr, get, given};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 use crate::error::Usage;
 

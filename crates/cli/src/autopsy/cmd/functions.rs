@@ -6,8 +6,8 @@ use clap::ArgMatches;
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Isolate, Kind, PrintOptions, Shared, Tagged};
 
-use super::{addr, flag, get, given, number, optional_addr, text};
-use crate::autopsy::table::Spec;
+use super::arguments::{addr, flag, get, given, number, optional_addr, text};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, address, hex};
 
 pub const TABLE: &[Spec] = &[

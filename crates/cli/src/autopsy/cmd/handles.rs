@@ -6,8 +6,8 @@ use clap::ArgMatches;
 use serde_json::{Map, Value as Json, json};
 use stillcore_v8::{Kind, Slot, Tagged, Uv, V8, Wrap};
 
-use super::flag;
-use crate::autopsy::table::Spec;
+use super::arguments::flag;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use stillcore_corefile::{Backing, MemoryRange};
 use stillcore_v8::Present;
 
-use crate::autopsy::table::Spec;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy};
 
 pub const TABLE: &[Spec] = &[Spec {

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 use stillcore_v8::{Kind, PrintOptions, Shared};
 
-use super::{addr, flag, given, verbose};
-use crate::autopsy::table::Spec;
+use super::arguments::{addr, flag, given, verbose};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[

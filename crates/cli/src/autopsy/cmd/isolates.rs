@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 use serde_json::{Value as Json, json};
 
-use crate::autopsy::table::Spec;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[Spec {

@@ -4,8 +4,8 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Kind, quoted};
 
-use super::{addr, get, long_flag, number, verbose};
-use crate::autopsy::table::Spec;
+use super::arguments::{addr, get, long_flag, number, verbose};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, address, hex};
 use crate::error::Usage;
 use crate::size::size;

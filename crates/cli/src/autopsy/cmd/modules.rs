@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Kind, Tagged, V8};
 
-use crate::autopsy::table::Spec;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[Spec {

@@ -5,8 +5,8 @@ use clap::ArgMatches;
 use serde_json::{Map, Value as Json, json};
 use stillcore_v8::{Kind, Slot, V8};
 
-use super::long_flag;
-use crate::autopsy::table::Spec;
+use super::arguments::long_flag;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[

@@ -6,9 +6,11 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Group, HeapGraph, RootKind};
 
+use super::arguments::{
+    flag, get, given, is_verbose, long_flag, number, optional_addr, text, verbose,
+};
 use super::references::references_to;
-use super::{flag, get, given, is_verbose, long_flag, number, optional_addr, text, verbose};
-use crate::autopsy::table::Spec;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex, near};
 use crate::error::Usage;
 

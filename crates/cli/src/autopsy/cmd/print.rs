@@ -4,8 +4,8 @@ use clap::{Arg, ArgAction, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Kind, PrintOptions, Slot, Tagged, V8, Value};
 
-use super::{addr, flag, given, is_verbose, number, verbose};
-use crate::autopsy::table::Spec;
+use super::arguments::{addr, flag, given, is_verbose, number, verbose};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[

@@ -6,8 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches};
 use serde_json::json;
 use stillcore_v8::{Frame, Kind, Tagged, V8};
 
-use super::{flag, number};
-use crate::autopsy::table::Spec;
+use super::arguments::{flag, number};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[Spec {

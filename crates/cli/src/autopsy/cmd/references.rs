@@ -6,8 +6,8 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{HeapGraph, Kind, Reference, Tagged, V8};
 
-use super::{flag, get, given, number, optional_addr, text, verbose};
-use crate::autopsy::table::Spec;
+use super::arguments::{flag, get, given, number, optional_addr, text, verbose};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 use crate::error::Usage;
 

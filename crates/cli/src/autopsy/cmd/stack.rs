@@ -4,8 +4,8 @@ use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Frame, FrameKind, FrameValue, Stack, Tagged, V8};
 
-use super::{addr, flag, get, is_verbose, number, text, verbose};
-use crate::autopsy::table::Spec;
+use super::arguments::{addr, flag, get, is_verbose, number, text, verbose};
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, address, hex};
 use crate::error::Usage;
 

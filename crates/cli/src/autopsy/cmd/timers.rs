@@ -7,8 +7,8 @@ use clap::ArgMatches;
 use serde_json::{Value as Json, json};
 use stillcore_v8::{Kind, PrintOptions, Tagged, V8, Value};
 
-use super::flag;
-use crate::autopsy::table::Spec;
+use super::arguments::flag;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[Spec {

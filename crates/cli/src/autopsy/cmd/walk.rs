@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches};
 use serde_json::json;
 use stillcore_v8::FrameKind;
 
-use crate::autopsy::table::Spec;
+use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, hex};
 
 pub const TABLE: &[Spec] = &[Spec {
