@@ -17,8 +17,8 @@
 //! are too little: registries of code and old copies of areas on stacks look the same.)
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use crate::constants::NO;
 use crate::pages::{Page, Space, UNIT, UNIT_SHIFT};
@@ -103,6 +103,84 @@ const AHEAD: usize = BEFORE + 2;
 /// Most bytes of a semi-space (`SemiSpace`), and before the links of a page's header.
 const SEMI_SPACE: u64 = 0x400;
 const LINKS: u64 = 0x400;
+
+/// What is looked for in native memory: allocators, and words that explain why a walk stopped.
+struct Search {
+    heaps: Vec<u64>,
+    /// The heap's pages lie between these.
+    low: u64,
+    high: u64,
+    /// Where walks met no map; and the units that these places lie in.
+    tops: HashSet<u64>,
+    units: HashSet<u64>,
+    allocators: Mutex<Vec<Area>>,
+    some: Mutex<Vec<Area>>,
+}
+
+impl Search {
+    fn new(v8: &V8, tops: HashSet<u64>) -> Search {
+        let pages = v8.pages.pages();
+        Search {
+            heaps: v8.isolates().iter().map(|isolate| isolate.heap).collect(),
+            low: pages.first().map_or(0, |page| page.base),
+            high: pages.last().map_or(0, |page| page.base + page.size),
+            units: tops.iter().map(|top| top >> UNIT_SHIFT).collect(),
+            tops,
+            allocators: Mutex::default(),
+            some: Mutex::default(),
+        }
+    }
+
+    /// Looks through words, of which the first is at `at`; those before `from` are only there for what comes before an
+    /// area.
+    fn look(&self, at: u64, words: &[u64], from: usize, allocators: bool) {
+        for (index, window) in words.windows(3).enumerate() {
+            let [start, top, limit] = *window else {
+                continue;
+            };
+            if start < self.low || start > top || top > limit || limit > self.high {
+                continue;
+            }
+            let area = Area { start, top, limit };
+            if self.units.contains(&(top >> UNIT_SHIFT))
+                && start >> UNIT_SHIFT == top >> UNIT_SHIFT
+                && top < limit
+                && self.tops.contains(&top)
+            {
+                Search::note(&self.some, area);
+            }
+            if !allocators
+                || index < from
+                || start == limit
+                || (start | top | limit) & 7 != 0
+                || limit - start > UNIT
+            {
+                continue;
+            }
+            let before = &words[index.saturating_sub(BEFORE)..index];
+            let own = before.contains(&(at + 8 * index as u64))
+                && before.iter().any(|word| self.heaps.contains(word));
+            let behind_heap = before.last().is_some_and(|word| self.heaps.contains(word));
+            if own || behind_heap {
+                Search::note(&self.allocators, area);
+            }
+        }
+    }
+
+    fn note(list: &Mutex<Vec<Area>>, area: Area) {
+        let mut list = list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.len() < 4096 {
+            list.push(area);
+        }
+    }
+
+    /// The areas of allocators, and those whose tops were wanted.
+    fn found(self) -> (Vec<Area>, Vec<Area>) {
+        let taken =
+            |list: Mutex<Vec<Area>>| list.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (taken(self.allocators), taken(self.some))
+    }
+}
 
 impl V8 {
     /// The areas that the isolates lead to. Where a thread was inside the garbage collector, those of its helpers too.
@@ -210,108 +288,97 @@ impl V8 {
         Some(())
     }
 
-    /// Looks for areas whose tops are these places, where walks met no map, and for allocators: in what the isolates point
-    /// to, then in all writable native memory. Whether any was found.
+    /// Looks for areas whose tops are these places, where walks met no map, and for allocators: in what the isolates lead
+    /// to, and then, where that does not explain all, in all writable native memory. Whether any was found.
     pub fn search_free_areas(
         &self,
         tops: &[u64],
         areas: &mut FreeAreas,
         stop: &AtomicBool,
     ) -> bool {
-        let mut wanted: HashSet<u64> = tops.iter().copied().collect();
-        let mut found = self.search_allocators(areas, stop);
-        let mut note = |words: &[u64], wanted: &mut HashSet<u64>| {
-            for window in words.windows(3) {
-                let [start, top, limit] = *window else {
-                    continue;
-                };
-                if wanted.contains(&top)
-                    && start >> UNIT_SHIFT == top >> UNIT_SHIFT
-                    && start <= top
-                    && top < limit
-                    && self.learn_area(areas, top, top, limit)
-                {
-                    wanted.remove(&top);
-                    found = true;
-                }
-            }
-        };
-        let mut near = Vec::new();
-        for isolate in self.isolates() {
-            near.extend(self.words_at(isolate.address, ISOLATE as usize));
+        let search = Search::new(self, tops.iter().copied().collect());
+        // A collection under way has allocators everywhere, and `free_areas` has looked for them everywhere.
+        let seen = !self.moving_heaps().is_empty();
+        let near = self.near_isolates();
+        for (at, words) in &near {
+            search.look(*at, words, 0, !seen);
         }
-        near.sort_unstable();
-        near.dedup();
-        for pointer in near {
-            if pointer & 7 == 0 && pointer > 0x1_0000 && self.pages.page_of(pointer).is_none() {
-                note(&self.words_at(pointer, ALLOCATOR), &mut wanted);
-            }
-        }
+        let mut wanted = search.tops.clone();
+        let mut found = self.learn(areas, search.found(), &mut wanted);
         if !wanted.is_empty() {
-            let units: HashSet<u64> = wanted.iter().map(|top| top >> UNIT_SHIFT).collect();
-            let some: Mutex<Vec<[u64; 3]>> = Mutex::default();
-            self.each_native_part(stop, |_, words| {
-                for window in words.windows(3) {
-                    if let [first, top, last] = *window
-                        && top != 0
-                        && units.contains(&(top >> UNIT_SHIFT))
-                        && wanted.contains(&top)
-                        && let Ok(mut some) = some.lock()
-                        && some.len() < 4096
-                    {
-                        some.push([first, top, last]);
-                    }
-                }
-            });
-            for words in some.into_inner().unwrap_or_default() {
-                note(&words, &mut wanted);
+            let search = Search::new(self, wanted.clone());
+            self.each_native_part(stop, |at, words| search.look(at, words, BEFORE, !seen));
+            found |= self.learn(areas, search.found(), &mut wanted);
+        }
+        found
+    }
+
+    /// Learns the areas of all allocators in native memory.
+    fn search_allocators(&self, areas: &mut FreeAreas, stop: &AtomicBool) {
+        let search = Search::new(self, HashSet::new());
+        self.each_native_part(stop, |at, words| search.look(at, words, BEFORE, true));
+        self.learn(areas, search.found(), &mut HashSet::new());
+    }
+
+    /// Adds what a search found: the areas of allocators, then words that explain one of the wanted tops. Whether any was
+    /// new; the tops that are explained are no longer wanted.
+    fn learn(
+        &self,
+        areas: &mut FreeAreas,
+        (mut allocators, some): (Vec<Area>, Vec<Area>),
+        wanted: &mut HashSet<u64>,
+    ) -> bool {
+        let mut found = false;
+        allocators.sort_by_key(|area| (area.start, area.top));
+        for area in allocators {
+            if self.learn_area(areas, area.start, area.top, area.limit) {
+                wanted.remove(&area.top);
+                found = true;
+            }
+        }
+        for area in some {
+            if wanted.contains(&area.top) && self.learn_area(areas, area.top, area.top, area.limit)
+            {
+                wanted.remove(&area.top);
+                found = true;
             }
         }
         found
     }
 
-    /// Learns the areas of all allocators in native memory; whether any was new.
-    fn search_allocators(&self, areas: &mut FreeAreas, stop: &AtomicBool) -> bool {
+    /// The first words of what the isolates point to, and of what that points to where it names a heap (`LocalHeap`, whose
+    /// allocators are objects of their own): by address, each once.
+    fn near_isolates(&self) -> Vec<(u64, Vec<u64>)> {
+        /// Words in which whoever belongs to a heap names it.
+        const NAMES: usize = 16;
+        /// Most objects that are looked at.
+        const MOST: usize = 1 << 16;
         let heaps: Vec<u64> = self.isolates().iter().map(|isolate| isolate.heap).collect();
-        let low = self.pages.pages().first().map_or(0, |page| page.base);
-        let high = self
-            .pages
-            .pages()
-            .last()
-            .map_or(0, |page| page.base + page.size);
-        let some: Mutex<Vec<Area>> = Mutex::default();
-        self.each_native_part(stop, |at, words| {
-            for index in BEFORE..words.len().saturating_sub(2) {
-                let (start, top, limit) = (words[index], words[index + 1], words[index + 2]);
-                if start < low
-                    || start > top
-                    || top > limit
-                    || limit > high
-                    || start == limit
-                    || (start | top | limit) & 7 != 0
-                    || limit - start > UNIT
-                {
-                    continue;
-                }
-                let before = &words[index - BEFORE..index];
-                let own = before.contains(&(at + 8 * index as u64))
-                    && before.iter().any(|word| heaps.contains(word));
-                let behind_heap = heaps.contains(&words[index - 1]);
-                if (own || behind_heap)
-                    && let Ok(mut some) = some.lock()
-                    && some.len() < 4096
-                {
-                    some.push(Area { start, top, limit });
-                }
-            }
-        });
-        let mut some = some.into_inner().unwrap_or_default();
-        some.sort_by_key(|area| (area.start, area.top));
-        let mut found = false;
-        for area in some {
-            found |= self.learn_area(areas, area.start, area.top, area.limit);
+        let mut line: Vec<u64> = Vec::new();
+        for isolate in self.isolates() {
+            line.extend(self.words_at(isolate.address, ISOLATE as usize));
         }
-        found
+        let mut near = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(at) = line.pop() {
+            if at & 7 != 0
+                || !(0x1_0000..1 << 56).contains(&at)
+                || near.len() >= MOST
+                || !seen.insert(at)
+                || self.pages.page_of(at).is_some()
+            {
+                continue;
+            }
+            let words = self.words_at(at, ALLOCATOR);
+            if words.len() < 3 {
+                continue;
+            }
+            if words.iter().take(NAMES).any(|word| heaps.contains(word)) {
+                line.extend(&words);
+            }
+            near.push((at, words));
+        }
+        near
     }
 
     /// The maps of large objects of the new space that a scavenge has kept: they stay where they are, but their own
