@@ -4,7 +4,6 @@
 //! touches a few dozen of the nine thousand pages of a 2 GB heap, and from a cold disk the headers of all of them take a
 //! quarter of a second. What needs the whole heap makes the list of all pages, once.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -31,7 +30,7 @@ pub struct PageTable {
 /// All pages.
 struct All {
     pages: Vec<Page>,
-    units: HashMap<u64, u32>,
+    units: AddressMap<u32>,
 }
 
 /// What a look at a few units tells of an address.
@@ -69,7 +68,7 @@ impl PageTable {
     fn all(&self) -> &All {
         self.all.get_or_init(|| {
             let pages = find(&self.memory, self.layout, &self.ranges);
-            let mut units = HashMap::new();
+            let mut units = AddressMap::default();
             for (index, page) in pages.iter().enumerate() {
                 // A hostile header may claim a terabyte: the first units are enough for a map.
                 let count = page.size.div_ceil(UNIT).min(1 << 16);
