@@ -1,8 +1,8 @@
 //! The graph of all objects: which there are, which can be reached, who refers to whom.
 //!
-//! The pages are walked in parallel. Of each is kept where its objects begin, one bit for 8 bytes; their bytes only while
-//! there is room (a small heap is read once), else they are read again when they are needed. So a heap of a gigabyte takes
-//! some 30 MB here, and [`KEPT`] at most for pages.
+//! The pages are walked in parallel. Of each is kept where its objects begin, one bit for 8 bytes, and as much again when it
+//! is marked what can be reached; the bytes are read again when they are needed. So a heap of a gigabyte takes some 30 MB
+//! here.
 
 mod census;
 mod groups;
@@ -14,7 +14,7 @@ mod references;
 mod roots;
 mod units;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Result, V8Error};
@@ -34,15 +34,14 @@ pub use references::Reference;
 pub use roots::{RootKind, Roots};
 use units::Units;
 
-/// Bytes of pages that are kept in memory.
-const KEPT: i64 = 48 << 20;
-
 /// The objects of an isolate, or of all of them.
 pub struct HeapGraph {
     v8: Arc<V8>,
     isolate: Option<usize>,
     pages: Vec<Walked>,
     units: Units,
+    /// Objects have been moved away from some of the pages: a collection was under way.
+    moving: bool,
     /// What could not be walked.
     pub gaps: Gaps,
     all: Census,
@@ -131,9 +130,10 @@ impl HeapGraph {
     /// # Errors
     /// When it was stopped.
     pub fn build(v8: &Arc<V8>, isolate: Option<usize>, stop: &Stop) -> Result<HeapGraph> {
-        let room = AtomicI64::new(KEPT);
+        // The list of pages first: what comes then asks for hundreds of them.
+        let pages = v8.pages_of(isolate);
         let mut free = v8.free_areas();
-        let (mut walked, mut census) = walk(v8, &v8.pages_of(isolate), &free, &room, stop)?;
+        let (mut walked, mut census) = walk(v8, &pages, &free, stop)?;
         // A gap may be an area that was being filled and of which nothing was known yet; and the size of an object that was
         // being moved to one is only known once the area is.
         for round in 0..3 {
@@ -156,7 +156,7 @@ impl HeapGraph {
                 .partition(|(page, gaps, _)| gaps.bytes > 0 || page.page.is_left());
             walked = done;
             let again: Vec<Page> = again.into_iter().map(|(page, _, _)| page.page).collect();
-            let (more, counted) = walk(v8, &again.iter().collect::<Vec<_>>(), &free, &room, stop)?;
+            let (more, counted) = walk(v8, &again.iter().collect::<Vec<_>>(), &free, stop)?;
             walked.extend(more);
             census.merge(counted);
         }
@@ -184,6 +184,7 @@ impl HeapGraph {
         Ok(HeapGraph {
             v8: v8.clone(),
             isolate,
+            moving: pages.iter().any(|page| !page.moved.is_empty()),
             pages,
             units,
             gaps,
@@ -198,12 +199,11 @@ impl HeapGraph {
     /// its page, and its address.
     fn target(&self, address: u64) -> Option<(usize, u64)> {
         let page = self.units.page(address)?;
-        let walked = &self.pages[page];
-        if walked.moved.is_empty() || !walked.is_moved(address) {
-            return Some((page, address));
+        if self.moving && self.pages[page].is_moved(address) {
+            let to = self.v8.moved_to(address)?;
+            return Some((self.units.page(to)?, to));
         }
-        let to = self.v8.moved_to(address)?;
-        Some((self.units.page(to)?, to))
+        Some((page, address))
     }
 
     /// Whether an object begins at an address.
@@ -314,7 +314,6 @@ fn walk(
     v8: &V8,
     pages: &[&Page],
     free: &FreeAreas,
-    room: &AtomicI64,
     stop: &Stop,
 ) -> Result<(Vec<WalkedPage>, Census)> {
     let states = parallel(
@@ -353,19 +352,14 @@ fn walk(
                 }
                 census.count(v8, &object, found.bytes);
             });
-            let bytes = walk.buffer.bytes();
             let held = if page.large {
                 page.area_end - page.area_start - gaps.missing
             } else {
-                bytes.len() as u64
+                walk.buffer.bytes().len() as u64
             };
             let mut done = Walked::new(*page, held, starts, used);
             done.note_moved(&walk.buffer.moved);
             done.maps = maps;
-            let len = bytes.len() as i64;
-            if !page.large && len > 0 && room.fetch_sub(len, Ordering::Relaxed) >= len {
-                done.bytes = Some(bytes.into());
-            }
             let apart = if gaps.bytes == 0 && !page.is_left() {
                 walk.census.merge(census);
                 None

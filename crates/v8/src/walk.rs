@@ -159,9 +159,13 @@ pub struct Found<'a> {
 /// The maps that were met, so that each is checked once.
 #[derive(Debug, Default)]
 pub struct MapCache {
-    last: (u64, Option<MapInfo>),
+    /// Those that were met last, each at a place that its address tells; empty before the first.
+    recent: Vec<(u64, Option<MapInfo>)>,
     maps: AddressMap<Option<MapInfo>>,
 }
+
+/// How many maps are at hand: objects that follow each other are of few.
+const RECENT: usize = 256;
 
 impl MapCache {
     /// The map that a word points to, if it points to one.
@@ -169,9 +173,15 @@ impl MapCache {
         if word & 3 != 1 {
             return None;
         }
-        if self.last.0 == word {
-            return self.last.1;
+        let slot = (word >> 3 ^ word >> 11) as usize % RECENT;
+        match self.recent.get(slot) {
+            Some((known, map)) if *known == word => *map,
+            _ => self.load(v8, word, slot),
         }
+    }
+
+    #[cold]
+    fn load(&mut self, v8: &V8, word: u64, slot: usize) -> Option<MapInfo> {
         // What is no map is only met in gaps and in damaged cores, where it could be anything.
         if self.maps.len() > MAX_MAPS {
             self.maps.clear();
@@ -180,7 +190,8 @@ impl MapCache {
             .maps
             .entry(word)
             .or_insert_with(|| v8.map(Tagged(word)));
-        self.last = (word, map);
+        self.recent.resize(RECENT, (0, None));
+        self.recent[slot] = (word, map);
         map
     }
 }
@@ -353,6 +364,30 @@ impl V8 {
         (size <= page.area_end - target).then_some(size)
     }
 
+    /// The map and the size of what lies at an address of a page: an object that is here, or without a map the place that
+    /// one was moved away from. `None` where it is neither, or does not fit.
+    fn sized(
+        &self,
+        page: &Page,
+        bytes: &[u8],
+        at: u64,
+        free: &FreeAreas,
+        maps: &mut MapCache,
+    ) -> Option<(Option<MapInfo>, u64)> {
+        let base = page.area_start;
+        let offset = at - base;
+        let first = word_of(bytes, offset, base).ok()?;
+        let word = |field| word_of(bytes, offset.wrapping_add(field), base);
+        let (map, size) = if first & 7 == 0 {
+            (None, self.moved_size(first, word, free, maps)?)
+        } else {
+            let map = maps.get(self, first)?;
+            (Some(map), size_of(self, &map, word)?)
+        };
+        let end = base + bytes.len() as u64;
+        (at + size <= end || page.heap == 0).then_some((map, size))
+    }
+
     /// The one object of a large page.
     fn walk_large(
         &self,
@@ -404,19 +439,6 @@ impl V8 {
             return gaps;
         }
         let mut moved = false;
-        // The map is that of an object which is here, and none where it was moved away.
-        let mut sized = |at: u64| -> Option<(Option<MapInfo>, u64)> {
-            let offset = at - base;
-            let first = word_of(bytes, offset, base).ok()?;
-            let word = |field| word_of(bytes, offset.wrapping_add(field), base);
-            let (map, size) = if first & 7 == 0 {
-                (None, self.moved_size(first, word, free, maps)?)
-            } else {
-                let map = maps.get(self, first)?;
-                (Some(map), size_of(self, &map, word)?)
-            };
-            (at + size <= end || page.heap == 0).then_some((map, size))
-        };
         let mut areas = free.of(page).iter().peekable();
         let mut at = base;
         while at < end {
@@ -432,9 +454,46 @@ impl V8 {
                 Some(area) => area.start.min(end),
                 None => end,
             };
+            // Object by object, as long as nothing is unusual.
+            let from = at;
+            let mut last = None;
+            while at < bound.min(end) {
+                let Some(rest) = bytes.get((at - base) as usize..) else {
+                    break;
+                };
+                let word = |field| word_of(rest, field, at);
+                let Some(map) = word(0).ok().and_then(|first| maps.get(self, first)) else {
+                    break;
+                };
+                let Some(size) = size_of(self, &map, word).filter(|size| *size <= bound - at)
+                else {
+                    break;
+                };
+                let Some(object) = rest.get(..size as usize) else {
+                    break;
+                };
+                visit(Found {
+                    address: at,
+                    map: &map,
+                    size,
+                    bytes: object,
+                });
+                last = Some((at, size));
+                at += size;
+            }
+            gaps.walked += at - from;
+            if at == bound || at >= end {
+                if let Some(area) = areas.peek()
+                    && at == area.top
+                {
+                    gaps.last
+                        .extend(last.filter(|(last, _)| *last >= area.start));
+                }
+                continue;
+            }
             moved |= word_of(bytes, at - base, base)
                 .is_ok_and(|word| word & 7 == 0 && self.pages.page_of(word).is_some());
-            match sized(at) {
+            match self.sized(page, bytes, at, free, maps) {
                 Some((map, size)) if at + size <= bound || page.heap == 0 => {
                     let offset = (at - base) as usize;
                     let until = (offset as u64 + size).min(bytes.len() as u64) as usize;
@@ -479,7 +538,7 @@ impl V8 {
                         let mut probe = at;
                         let mut row = 0;
                         while row < 3 && probe < bound {
-                            match sized(probe) {
+                            match self.sized(page, bytes, probe, free, maps) {
                                 Some((_, size)) => probe += size,
                                 None => break,
                             }

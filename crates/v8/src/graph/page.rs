@@ -1,5 +1,6 @@
-//! A page with its objects: where they begin, which of them can be reached, and its bytes when there is room for them.
+//! A page with its objects: where they begin, and which of them can be reached.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::pages::Page;
@@ -13,14 +14,12 @@ pub(super) struct Walked {
     pub(super) starts: Vec<u64>,
     /// The same geometry, two bits an object: at its start, that it can be reached; behind that, that its own pointers
     /// were followed. (No object that can be reached has a single word, so the second bit is nobody else's.) One word
-    /// more than `starts`, for the second bit of the last object.
-    pub(super) marks: Vec<AtomicU64>,
+    /// more than `starts`, for the second bit of the last object. There are none before something is marked.
+    marks: OnceLock<Box<[AtomicU64]>>,
     /// In a page that is being emptied, one bit for each object that has been moved away; else nothing.
     pub(super) moved: Vec<u64>,
     /// Which maps its JavaScript objects have: one bit of [`Walked::map_bit`] for each.
     pub(super) maps: u64,
-    /// The bytes of the area, when they are kept.
-    pub(super) bytes: Option<Box<[u8]>>,
     /// It waits for a worker, see `reach.rs`.
     pub(super) queued: AtomicBool,
     /// Bytes of its objects, without what is free; and of those that were reached.
@@ -31,15 +30,13 @@ pub(super) struct Walked {
 impl Walked {
     /// Over a page whose objects begin where `starts` says.
     pub(super) fn new(page: Page, held: u64, starts: Vec<u64>, used: u64) -> Walked {
-        let marks = (0..=starts.len()).map(|_| AtomicU64::new(0)).collect();
         Walked {
             page,
             held,
             starts,
-            marks,
+            marks: OnceLock::new(),
             moved: Vec::new(),
             maps: 0,
-            bytes: None,
             queued: AtomicBool::new(false),
             used,
             reached: AtomicU64::new(0),
@@ -98,33 +95,56 @@ impl Walked {
         }
     }
 
-    /// Whether an object that begins there can be reached.
-    pub(super) fn is_marked(&self, at: u64) -> bool {
-        self.page.heap == 0 || self.has(at)
+    /// The marks, made when the first object is marked.
+    fn marks(&self) -> &[AtomicU64] {
+        self.marks
+            .get_or_init(|| (0..=self.starts.len()).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn has(&self, at: u64) -> bool {
-        let (word, bit) = self.bit(at);
+    /// The marks of 64 words of the area.
+    fn marks_of(&self, word: usize) -> u64 {
         self.marks
-            .get(word)
-            .is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+            .get()
+            .and_then(|marks| marks.get(word))
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Whether an object that begins there can be reached.
+    pub(super) fn is_marked(&self, at: u64) -> bool {
+        let (word, bit) = self.bit(at);
+        self.page.heap == 0 || self.marks_of(word) & bit != 0
     }
 
     /// Marks an object; whether one begins there that was not marked before. Read-only objects are never new.
     pub(super) fn mark(&self, at: u64) -> bool {
         let (word, bit) = self.bit(at);
-        let Some(marks) = self.marks.get(word) else {
+        if self.page.heap == 0 || !self.is_start(at) {
             return false;
-        };
+        }
+        let marks = &self.marks()[word];
         marks.load(Ordering::Relaxed) & bit == 0
-            && self.is_start(at)
             && marks.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
+    /// Marks an object whose pointers are followed at once; whether one begins there whose pointers were not followed.
+    pub(super) fn mark_and_scan(&self, at: u64) -> bool {
+        let (word, bit) = self.bit(at);
+        if !self.is_start(at) {
+            return false;
+        }
+        let Some(behind) = bit.checked_shl(1).filter(|behind| *behind != 0) else {
+            self.mark(at);
+            return self.begin_scan(at);
+        };
+        let marks = &self.marks()[word];
+        marks.load(Ordering::Relaxed) & behind == 0
+            && marks.fetch_or(bit | behind, Ordering::Relaxed) & behind == 0
+    }
+
     /// Notes that the pointers of a marked object are followed now; whether they were not before.
-    pub(super) fn begin_scan(&self, at: u64) -> bool {
+    fn begin_scan(&self, at: u64) -> bool {
         let (word, bit) = self.bit(at + 8);
-        self.marks
+        self.marks()
             .get(word)
             .is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
@@ -134,10 +154,7 @@ impl Walked {
         for (index, starts) in self.starts.iter().enumerate() {
             let mut bits = *starts;
             if reachable && self.page.heap != 0 {
-                bits &= self
-                    .marks
-                    .get(index)
-                    .map_or(0, |word| word.load(Ordering::Relaxed));
+                bits &= self.marks_of(index);
             }
             while bits != 0 {
                 let bit = u64::from(bits.trailing_zeros());
@@ -147,23 +164,33 @@ impl Walked {
         }
     }
 
+    /// The marked objects among 64 words whose pointers were not followed.
+    fn pending_of(&self, word: usize) -> u64 {
+        let marks = self.marks_of(word);
+        if marks == 0 {
+            return 0;
+        }
+        // The second bit of the last object may be the first of the next word.
+        let scanned = marks >> 1 | self.marks_of(word + 1) << 63;
+        self.starts[word] & marks & !scanned
+    }
+
     /// Calls `visit` with each marked object whose pointers were not followed yet, as it stands at that moment, and
     /// notes that they are now.
     pub(super) fn each_pending(&self, mut visit: impl FnMut(u64)) {
         for index in 0..self.starts.len() {
             loop {
-                let marks = self.marks[index].load(Ordering::Relaxed);
-                // The second bit of the last object may be the first of the next word.
-                let next = self.marks[index + 1].load(Ordering::Relaxed);
-                let scanned = marks >> 1 | next << 63;
-                let bits = self.starts[index] & marks & !scanned;
+                let mut bits = self.pending_of(index);
                 if bits == 0 {
                     break;
                 }
-                let bit = u64::from(bits.trailing_zeros());
-                let at = self.page.area_start + 8 * (64 * index as u64 + bit);
-                if self.begin_scan(at) {
-                    visit(at);
+                while bits != 0 {
+                    let bit = u64::from(bits.trailing_zeros());
+                    bits &= bits - 1;
+                    let at = self.page.area_start + 8 * (64 * index as u64 + bit);
+                    if self.begin_scan(at) {
+                        visit(at);
+                    }
                 }
             }
         }
@@ -171,12 +198,8 @@ impl Walked {
 
     /// How many objects wait for that.
     pub(super) fn pending(&self) -> u32 {
-        let mut count = 0;
-        for (index, starts) in self.starts.iter().enumerate() {
-            let marks = self.marks[index].load(Ordering::Relaxed);
-            let next = self.marks[index + 1].load(Ordering::Relaxed);
-            count += (starts & marks & !(marks >> 1 | next << 63)).count_ones();
-        }
-        count
+        (0..self.starts.len())
+            .map(|index| self.pending_of(index).count_ones())
+            .sum()
     }
 }

@@ -16,6 +16,9 @@ use crate::error::Result;
 use crate::parallel::workers;
 use crate::tagged::Tagged;
 
+/// How many pointers a worker remembers as followed: what most objects refer to, maps and empty arrays.
+const SEEN: usize = 256;
+
 /// Pages in line.
 struct Queue {
     line: Mutex<Line>,
@@ -113,7 +116,6 @@ impl HeapGraph {
     fn shade(&self, word: u64, line: &mut VecDeque<u32>) {
         if word & 3 == 1
             && let Some((page, at)) = self.target(word & !3)
-            && self.pages[page].page.heap != 0
             && self.pages[page].mark(at)
             && !self.pages[page].queued.swap(true, Ordering::AcqRel)
         {
@@ -147,6 +149,7 @@ impl HeapGraph {
         let mut reader = Reader::new(self);
         let mut own: VecDeque<u32> = VecDeque::new();
         let mut stack = Vec::new();
+        let mut seen = [0_u64; SEEN];
         while let Some(page) = own.pop_front().or_else(|| queue.take(workers)) {
             if stop.load(Ordering::Relaxed) {
                 queue.end();
@@ -164,7 +167,7 @@ impl HeapGraph {
             walked.each_pending(|at| {
                 stack.push(at);
                 while let Some(at) = stack.pop() {
-                    let Some(object) = reader.object(at) else {
+                    let Some((object, pointers)) = reader.object_with(at) else {
                         continue;
                     };
                     bytes += object.size;
@@ -172,22 +175,24 @@ impl HeapGraph {
                     if self.v8.types.name_is_ephemeron(object.map.instance_type) {
                         found.ephemerons.push(at);
                     }
-                    reader.edges(&object, |_, word| {
+                    reader.edges_with(&object, pointers, |_, word| {
                         if word & 3 != 1 {
                             return;
                         }
+                        let slot = &mut seen[(word >> 3) as usize % SEEN];
+                        if *slot == word {
+                            return;
+                        }
+                        *slot = word;
                         let Some((target, at)) = self.target(word & !3) else {
                             return;
                         };
                         let page = &self.pages[target];
-                        if page.page.heap == 0 || !page.mark(at) {
-                            return;
-                        }
                         if target == index {
-                            if page.begin_scan(at) {
+                            if page.mark_and_scan(at) {
                                 stack.push(at);
                             }
-                        } else if !page.queued.swap(true, Ordering::AcqRel) {
+                        } else if page.mark(at) && !page.queued.swap(true, Ordering::AcqRel) {
                             own.push_back(target as u32);
                         }
                     });

@@ -1,24 +1,33 @@
 //! Reads the objects of one page after the other, as much of a page as is needed.
 
 use super::page::Walked;
+use super::references::{Pointers, pointers, weak_fields};
 use super::{HeapGraph, Object};
 use crate::pages::UNIT;
 use crate::types::Sizing;
-use crate::v8::V8;
+use crate::v8::{MapInfo, V8};
 use crate::walk::{MapCache, size_of};
 
 const BLOCK: usize = 4096;
 /// Of pages from which more objects than this are wanted everything is read at once.
 const DENSE: u32 = 12;
+/// How many maps are at hand.
+const RECENT: usize = 256;
 
 /// The bytes of one page; a worker has one for all the pages it goes through.
 pub(super) struct Reader<'g> {
     graph: &'g HeapGraph,
     page: usize,
+    /// Where its area begins, and how many bytes of that are ever in `buf`: all but those of large pages.
+    start: u64,
+    window: usize,
     buf: Vec<u8>,
-    /// Which blocks of `buf` are read, one bit each.
+    /// Which blocks of `buf` are read, one bit each; and whether all of the window is.
     filled: u64,
-    pub(super) maps: MapCache,
+    whole: bool,
+    maps: MapCache,
+    /// The maps of the objects that were met last, by the words that lead there.
+    recent: Vec<(u64, MapInfo, Pointers)>,
 }
 
 impl<'g> Reader<'g> {
@@ -26,9 +35,13 @@ impl<'g> Reader<'g> {
         Reader {
             graph,
             page: usize::MAX,
+            start: 0,
+            window: 0,
             buf: Vec::new(),
             filled: 0,
+            whole: false,
             maps: MapCache::default(),
+            recent: Vec::new(),
         }
     }
 
@@ -41,21 +54,20 @@ impl<'g> Reader<'g> {
         let walked = &self.graph.pages[page];
         if self.page != page {
             self.page = page;
+            self.start = walked.page.area_start;
+            self.window = walked.held.min(UNIT) as usize;
             self.filled = 0;
+            self.whole = false;
         }
-        if wanted > DENSE && walked.bytes.is_none() && !walked.page.large {
-            self.fill(walked, 0, walked.held as usize);
+        if wanted > DENSE && !walked.page.large && !self.whole {
+            self.fill(0, self.window);
+            self.whole = true;
         }
         walked
     }
 
-    /// Bytes of the area that are ever kept in `buf`: all but those of large pages.
-    fn window(walked: &Walked) -> usize {
-        walked.held.min(UNIT) as usize
-    }
-
-    fn fill(&mut self, walked: &Walked, from: usize, to: usize) {
-        let window = Reader::window(walked);
+    fn fill(&mut self, from: usize, to: usize) {
+        let window = self.window;
         let (first, last) = (from / BLOCK, to.min(window).div_ceil(BLOCK).min(64));
         let mut block = first;
         while block < last {
@@ -72,15 +84,10 @@ impl<'g> Reader<'g> {
                 self.buf.resize(stop, 0);
             }
             let target = self.graph.v8.memory.target();
-            if target
-                .read(
-                    walked.page.area_start + start as u64,
-                    &mut self.buf[start..stop],
-                )
-                .is_err()
-            {
+            let bytes = &mut self.buf[start..stop];
+            if target.read(self.start + start as u64, bytes).is_err() {
                 // What was walked was held; it can only have gone since. No pointers are in zeros.
-                self.buf[start..stop].fill(0);
+                bytes.fill(0);
             }
             for one in block..end {
                 self.filled |= 1 << one;
@@ -91,27 +98,51 @@ impl<'g> Reader<'g> {
 
     /// The bytes from an address of the open page on: `len`, or as many as the page has (of a large page the first unit).
     pub(super) fn bytes(&mut self, at: u64, len: usize) -> &[u8] {
-        let walked = &self.graph.pages[self.page];
-        let from = at.wrapping_sub(walked.page.area_start) as usize;
-        if let Some(bytes) = &walked.bytes {
-            let to = from.saturating_add(len).min(bytes.len());
-            return bytes.get(from..to).unwrap_or_default();
-        }
-        let to = from.saturating_add(len).min(Reader::window(walked));
-        if from < to {
-            self.fill(walked, from, to);
+        let from = at.wrapping_sub(self.start) as usize;
+        let to = from.saturating_add(len).min(self.window);
+        if !self.whole && from < to {
+            self.fill(from, to);
         }
         self.buf.get(from..to).unwrap_or_default()
     }
 
+    /// A map by the word that leads there, and what of its objects are pointers.
+    fn map(&mut self, at: u64, first: u64) -> Option<(MapInfo, Pointers)> {
+        let slot = (first >> 3 ^ first >> 11) as usize % RECENT;
+        match self.recent.get(slot) {
+            Some((known, map, pointers)) if *known == first => Some((*map, *pointers)),
+            _ => self.load(at, first, slot),
+        }
+    }
+
+    #[cold]
+    fn load(&mut self, at: u64, first: u64, slot: usize) -> Option<(MapInfo, Pointers)> {
+        let v8 = self.v8();
+        let now = if first & 7 == 0 {
+            v8.map_word(at, first)
+        } else {
+            first
+        };
+        let map = self.maps.get(v8, now)?;
+        let pointers = pointers(self.graph, &map);
+        // A word that is no map says so of this object alone.
+        if now == first {
+            self.recent.resize(RECENT, (0, map, pointers));
+            self.recent[slot] = (first, map, pointers);
+        }
+        Some((map, pointers))
+    }
+
     /// The object that begins at an address of the open page.
     pub(super) fn object(&mut self, at: u64) -> Option<Object> {
+        self.object_with(at).map(|(object, _)| object)
+    }
+
+    /// The same, and what of it are pointers.
+    pub(super) fn object_with(&mut self, at: u64) -> Option<(Object, Pointers)> {
         let v8 = self.v8();
-        let mut map = word(self.bytes(at, 8), 0)?;
-        if map & 7 == 0 {
-            map = v8.map_word(at, map);
-        }
-        let map = self.maps.get(v8, map)?;
+        let first = word(self.bytes(at, 8), 0)?;
+        let (map, pointers) = self.map(at, first)?;
         let size = if map.size != 0 {
             u64::from(map.size)
         } else {
@@ -125,52 +156,66 @@ impl<'g> Reader<'g> {
                 word(head, offset as usize).ok_or(crate::V8Error::Missing { address: at })
             })?
         };
-        Some(Object {
-            address: at,
-            map,
-            size,
-        })
+        let address = at;
+        Some((Object { address, map, size }, pointers))
     }
 
     /// Calls `visit` with each word of an object that may be a pointer: its offset and content. Raw data and what does
     /// not keep alive is left out; weak pointers (low bits 11) are passed.
-    pub(super) fn edges(&mut self, object: &Object, mut visit: impl FnMut(u64, u64)) {
-        let v8 = self.v8();
-        if !super::references::has_pointers(v8, &object.map) {
-            if let Some(map) = word(self.bytes(object.address, 8), 0) {
-                visit(0, map);
-            }
-            return;
-        }
-        let weak = super::references::weak_fields(self.graph, object);
-        let window = self.bytes(object.address, object.size as usize);
-        let mut offset = 0;
-        let pass = |bytes: &[u8], offset: &mut u64, visit: &mut dyn FnMut(u64, u64)| {
-            for chunk in bytes.chunks_exact(8) {
-                let content = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-                if content & 1 == 1 && !weak.contains(&*offset) {
-                    visit(*offset, content);
-                }
-                *offset += 8;
-            }
+    pub(super) fn edges(&mut self, object: &Object, visit: impl FnMut(u64, u64)) {
+        let pointers = pointers(self.graph, &object.map);
+        self.edges_with(object, pointers, visit);
+    }
+
+    /// The same, where it is known what of it are pointers.
+    pub(super) fn edges_with(
+        &mut self,
+        object: &Object,
+        pointers: Pointers,
+        mut visit: impl FnMut(u64, u64),
+    ) {
+        let size = match pointers {
+            // The map, which is one at all times.
+            Pointers::Map => 8,
+            _ => object.size,
         };
-        pass(window, &mut offset, &mut visit);
-        // The rest of an object that is larger than a unit.
+        let weak = match pointers {
+            Pointers::NotAll => weak_fields(self.graph, object),
+            _ => Default::default(),
+        };
+        let window = self.bytes(object.address, size as usize);
+        let mut offset = 0;
+        for chunk in window.chunks_exact(8) {
+            let content = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+            if content & 1 == 1 && (weak.is_empty() || !weak.contains(&offset)) {
+                visit(offset, content);
+            }
+            offset += 8;
+        }
+        if offset < size {
+            self.rest(object.address, offset, size, visit);
+        }
+    }
+
+    /// What of an object that is larger than a unit lies behind the window.
+    #[cold]
+    fn rest(&self, address: u64, from: u64, size: u64, mut visit: impl FnMut(u64, u64)) {
         let walked = &self.graph.pages[self.page];
-        let end = object
-            .size
-            .min((walked.page.area_start + walked.held).saturating_sub(object.address));
+        let end = size.min((walked.page.area_start + walked.held).saturating_sub(address));
         let mut chunk = Vec::new();
+        let mut offset = from;
         while offset + 8 <= end && walked.page.large {
-            chunk.resize((end - offset).min(UNIT) as usize, 0);
-            let target = v8.memory.target();
-            if target.read(object.address + offset, &mut chunk).is_err() {
+            chunk.resize((end - offset).min(UNIT) as usize & !7, 0);
+            let target = self.graph.v8.memory.target();
+            if target.read(address + offset, &mut chunk).is_err() {
                 break;
             }
-            let before = offset;
-            pass(&chunk, &mut offset, &mut visit);
-            if offset == before {
-                break;
+            for word in chunk.chunks_exact(8) {
+                let content = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                if content & 1 == 1 {
+                    visit(offset, content);
+                }
+                offset += 8;
             }
         }
     }

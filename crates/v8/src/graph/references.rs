@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::fast::AddressMap;
 use crate::parallel::parallel;
 use crate::types::{Kind, Sizing};
-use crate::v8::{MapInfo, V8};
+use crate::v8::MapInfo;
 
 /// Something that refers to an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,26 @@ pub struct Reference {
     pub weak: bool,
 }
 
-/// Whether objects of a map have pointers that keep others alive, other than to the map itself. (What the tables of weak
-/// collections hold depends on their keys: see `reach.rs`. Constants in machine code are weak.)
-pub(super) fn has_pointers(v8: &V8, map: &MapInfo) -> bool {
+/// Which words of an object are pointers that keep others alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pointers {
+    /// Only the one to its map. (What the tables of weak collections hold depends on their keys: see `reach.rs`. Constants
+    /// in machine code are weak.)
+    Map,
+    /// All that look like one.
+    All,
+    /// All but [`weak_fields`].
+    NotAll,
+}
+
+/// The same for all objects of a map.
+pub(super) fn pointers(graph: &HeapGraph, map: &MapInfo) -> Pointers {
+    let types = &graph.v8.types;
     if map.kind == Kind::HeapNumber || map.instance_type < 128 && map.instance_type & 7 == 0 {
-        return false;
+        return Pointers::Map;
     }
-    !matches!(
-        v8.types.sizing(map.instance_type),
+    let raw = matches!(
+        types.sizing(map.instance_type),
         Sizing::Bytes
             | Sizing::Doubles
             | Sizing::BigInt
@@ -36,7 +48,16 @@ pub(super) fn has_pointers(v8: &V8, map: &MapInfo) -> bool {
             | Sizing::Coverage
             | Sizing::FeedbackMetadata
             | Sizing::InstructionStream
-    ) && !v8.types.name_is_ephemeron(map.instance_type)
+    );
+    if raw || types.name_is_ephemeron(map.instance_type) {
+        return Pointers::Map;
+    }
+    match map.kind {
+        Kind::JsWeakRef | Kind::WeakCell => Pointers::NotAll,
+        Kind::Context if types.is_native_context(map.instance_type) => Pointers::NotAll,
+        Kind::Internal if graph.allocation_site == Some(map.instance_type) => Pointers::NotAll,
+        _ => Pointers::All,
+    }
 }
 
 /// The fields by which an object holds others weakly, though the pointers look strong. (`JSWeakRef`: target 24;
