@@ -93,13 +93,29 @@ fn stacks(autopsy: &Autopsy, which: Option<&str>) -> anyhow::Result<Vec<Stack>> 
     Ok(out)
 }
 
+/// Whether a frame is of a function of this name, be it a method or not.
+fn is_named(frame: &Frame, name: &str) -> bool {
+    frame.name == name || frame.name.rsplit('.').next() == Some(name)
+}
+
 fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let (all, verbose) = (matches.get_flag("all"), is_verbose(matches));
+    let wanted = get(matches, "function");
     let context = matches.get_one::<usize>("lines").copied().unwrap_or(2);
     let mut answer = Answer::default();
     let mut threads = Vec::new();
-    for stack in stacks(autopsy, get(matches, "thread"))? {
+    for mut stack in stacks(autopsy, get(matches, "thread"))? {
+        stack
+            .frames
+            .truncate(matches.get_one("frames").copied().unwrap_or(usize::MAX));
+        if let Some(name) = wanted {
+            stack.frames.retain(|frame| is_named(frame, name));
+            stack.asynchronous.retain(|frame| is_named(frame, name));
+            if stack.frames.is_empty() && stack.asynchronous.is_empty() {
+                continue;
+            }
+        }
         let name = stack
             .thread_name
             .as_deref()
@@ -124,21 +140,11 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             }
         };
         let is_js = stack.isolate.is_some();
-        let limit = matches
-            .get_one::<usize>("frames")
-            .copied()
-            .unwrap_or(usize::MAX);
-        let mut stack = stack;
-        stack.frames.truncate(limit);
         for (index, frame) in stack.frames.iter().enumerate() {
-            if let Some(name) = get(matches, "function")
-                && frame.name != name
-                && frame.name.rsplit('.').next() != Some(name)
-            {
-                continue;
-            }
-            // The innermost native frame says where the thread is; of threads without JavaScript all are shown.
+            // The innermost native frame says where the thread is; of threads without JavaScript all are shown, and
+            // whatever was asked for by name.
             let hidden = is_js
+                && wanted.is_none()
                 && match frame.kind {
                     FrameKind::Native => index != 0 && !is_end(&frame.name),
                     FrameKind::Builtin => false,
@@ -173,6 +179,13 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             "frames": stack.frames.iter().map(|frame| frame_json(v8, frame)).collect::<Vec<_>>(),
             "async": stack.asynchronous.iter().map(|frame| frame_json(v8, frame)).collect::<Vec<_>>(),
         }));
+    }
+    if let Some(name) = wanted
+        && threads.is_empty()
+    {
+        answer
+            .notes
+            .push(format!("no frame is of a function called {name:?}"));
     }
     answer.json = json!({ "threads": threads });
     Ok(answer)
@@ -345,7 +358,7 @@ fn jsframe(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let mut found = Vec::new();
     for stack in stacks(autopsy, Some("all"))? {
         for frame in stack.frames.iter().filter(|frame| frame.fp == wanted) {
-            if get(matches, "function").is_some_and(|name| frame.name != name) {
+            if get(matches, "function").is_some_and(|name| !is_named(frame, name)) {
                 continue;
             }
             match get(matches, "property") {
