@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
-import { folder, json, noBinary, root } from './support/autopsy.mjs';
+import { folder, json, noBinary, root, stillcore } from './support/autopsy.mjs';
 import { nodes } from './support/nodes.mjs';
 import { coreIn, pattern, printed, read, stackOf } from './support/stacks.mjs';
 
@@ -55,9 +55,22 @@ for (const node of await nodes()) {
       const { core, error } = await deathOf(node, how, ['--abort-on-uncaught-exception']);
       const told = printed(/\nFROM\n([^]*?)(\n\n|$)/.exec(error)[1].replace(/^/gm, '    at '));
       assert.ok(told.length >= 3, error);
-      assert.deepEqual(read(await stackOf(core)), told);
+      const thread = await stackOf(core);
+      assert.deepEqual(read(thread), told);
+      assert.equal(`Uncaught ${thread.thrown.value.split('\n')[0]}`, /^Uncaught .*/m.exec(error)[0]);
     });
   }
+
+  test(`what was thrown is told of a rejection that nobody handles, and of an error whose handler aborts, on ${node.label}`, { skip }, async () => {
+    const rejected = await deathOf(node, 'rejected', ['--abort-on-uncaught-exception']);
+    const trace = /^RangeError: rejected\n( {4}at .*\n)+/m.exec(rejected.error)[0].trim().split(/\n */);
+    const lines = stillcore('jsstack', rejected.core).split('\n').slice(1, 1 + trace.length).map((line) => line.trim().replace(/^thrown: 0x[0-9a-f]+ /, ''));
+    assert.deepEqual(lines, trace);
+    const { core, note } = await deathOf(node, 'handled');
+    const thread = await stackOf(core);
+    assert.match(thread.thrown.value, /^TypeError: handled\b/);
+    assert.deepEqual(from(thread, note[0]), note);
+  });
 
   test(`the end of the heap has its stack, on ${node.label}`, { skip }, async () => {
     const { core, error, note, place } = await deathOf(node, 'memory', ['--max-old-space-size=20']);

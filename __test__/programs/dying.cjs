@@ -1,7 +1,7 @@
 // Dies in a way of its choice, with a known stack of JavaScript: the trace that V8 prints in the function that dies goes
 // to stdout as JSON, { name, stack }, just before.
 //
-//   node dying.cjs HOW     HOW: scavenge | compact | memory | uncaught | uncaughtLater | worker | ADDON.node
+//   node dying.cjs HOW     HOW: scavenge | compact | memory | uncaught | uncaughtLater | rejected | handled | worker | ADDON.node
 'use strict';
 const fs = require('node:fs');
 const { Worker, isMainThread, workerData } = require('node:worker_threads');
@@ -49,6 +49,8 @@ const scenarios = {
   memory() { return Reflect.apply(new Heap().fill, new Heap(), []); },
   uncaught() { return JSON.parse('[1]', function reviver() { note('reviver'); throw new Error('uncaught'); }); },
   uncaughtLater() { setTimeout(function later() { note('later'); throw new TypeError('uncaught'); }, 1); },
+  rejected() { return (async function inner() { await null; note('inner'); throw new RangeError('rejected'); })(); },
+  handled() { process.on('uncaughtException', function caught() { note('process.caught'); process.abort(); }); return setTimeout(function later() { throw new TypeError('handled'); }, 1); },
   addon() { const { crash } = require(how); return [1].map(function native() { note('native'); return crash(() => 1); }); },
   worker() { return new Worker(__filename, { workerData: 'inWorker' }); },
   inWorker() { return new Map([[1, 2]]).forEach(function each() { note('each'); process.kill(process.pid, 'SIGABRT'); for (;;); }); },

@@ -258,6 +258,10 @@ rows! {
     fp_registers: [] [-48, -56, -56, -56];
     fp_receiver: ["off_fp_args"] [16, 16, 16, 16];
     exit_receiver: [] [48, 48, 48, 40];
+    // The exit frame of a function of an embedder's template (`ApiCallbackExitFrameConstants`); 20 has that of a builtin.
+    api_exit_count: [] [NO, 24, -24, -24];
+    api_exit_function: [] [NO, 16, 48, 40];
+    api_exit_receiver: [] [NO, 88, 64, 48];
     frame_entry: ["frametype_EntryFrame"] [1, 1, 1, 1];
     frame_construct_entry: ["frametype_ConstructEntryFrame"] [2, 2, 2, 2];
     frame_exit: ["frametype_ExitFrame"] [3, 3, 3, 3];

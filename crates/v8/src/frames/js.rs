@@ -151,24 +151,37 @@ impl V8 {
         }
     }
 
-    /// The builtin of V8's C++ that an exit frame is of: its function and arguments lie behind the return address.
-    /// (`BuiltinExitFrameConstants` in `execution/frame-constants.h`.)
+    /// The builtin of V8's C++, or the function of an embedder's template, that an exit frame is of: its function and
+    /// arguments lie behind the return address. (`BuiltinExitFrameConstants`, `ApiCallbackExitFrameConstants` in
+    /// `execution/frame-constants.h`.)
     pub(crate) fn exit_builtin(&self, fp: u64) -> Option<Frame> {
         let word = |offset: i64| self.memory.u64(self.at(fp, offset)).ok().map(Tagged);
         let marker = word(self.c.fp_context)?.0;
-        if marker & 1 == 1
-            || !self
-                .frame_name((marker >> 1) as i64)?
-                .contains("BuiltinExit")
-        {
+        if marker & 1 == 1 {
             return None;
         }
-        let (new_target, function) = (word(16)?, word(24)?);
+        let kind = self.frame_name((marker >> 1) as i64)?;
+        let (function, constructor, receiver, count);
+        if kind.contains("BuiltinExit") {
+            function = word(24)?;
+            constructor = !self.is_undefined(word(16)?);
+            receiver = self.c.exit_receiver;
+            // The count is that of the words behind it, the receiver among them.
+            count = i64::from(word(32)?.as_smi()?) - ((receiver - 16) / 8 + 1);
+        } else if kind.contains("ApiCallbackExit") && self.has(self.c.api_exit_function) {
+            function = word(self.c.api_exit_function)?;
+            constructor = false;
+            receiver = self.c.api_exit_receiver;
+            // A Smi in Node 22, a plain number later.
+            let told = word(self.c.api_exit_count)?;
+            count = match told.as_smi() {
+                Some(count) if told.0 != 0 => i64::from(count),
+                _ => i64::try_from(told.0).ok()?,
+            };
+        } else {
+            return None;
+        }
         let shared = self.shared(self.shared_of(function).ok()?).ok()?;
-        let receiver = self.c.exit_receiver;
-        // The count is that of the words behind it, the receiver among them.
-        let extra = (receiver - 16) / 8 + 1;
-        let count = i64::from(word(32)?.as_smi()?) - extra;
         let mut frame = Frame {
             fp,
             pc: word(8)?.0,
@@ -178,7 +191,7 @@ impl V8 {
             arguments: (0..count.clamp(0, MAX_ARGUMENTS as i64))
                 .map_while(|index| word(receiver + 8 + 8 * index).map(FrameValue::Tagged))
                 .collect(),
-            constructor: !self.is_undefined(new_target),
+            constructor,
             ..self.blank(self.builtin_kind(&shared), String::new())
         };
         self.finish(&mut frame, &shared, None);

@@ -3,7 +3,7 @@
 //! [`stack`] finds the frames of a thread, [`js`] and [`optimised`] say which JavaScript one of V8's frames
 //! is, [`title`] and [`origin`] name it and its script, [`variables`] tells of its values, [`wasm`] says what a frame of
 //! WebAssembly is;
-//! [`builtin`] names V8's own code, [`generator`] and [`awaits`] lead from what runs to what waits for it.
+//! [`uncaught`] finds the error that ended it all, [`builtin`] names V8's own code, [`generator`] and [`awaits`] lead from what runs to what waits for it.
 
 mod awaits;
 mod builtin;
@@ -14,6 +14,7 @@ mod optimised;
 mod origin;
 mod stack;
 mod title;
+mod uncaught;
 mod variables;
 mod wasm;
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use super::js::Place;
 use super::{Frame, FrameKind};
+use crate::tagged::Tagged;
 use crate::target::{NativeFrame, ThreadState};
 use crate::v8::{Isolate, V8};
 
@@ -28,6 +29,8 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// What awaits the functions on the stack, nearest first.
     pub asynchronous: Vec<Frame>,
+    /// What was thrown, where the thread ends the process because nobody caught it.
+    pub thrown: Option<Tagged>,
 }
 
 /// A run of frames of V8's code, from the exit to native code (or the registers) to the entry from it.
@@ -67,12 +70,14 @@ impl V8 {
         }
         frames.truncate(MAX_FRAMES);
         let asynchronous = self.async_stack(isolate, &frames);
+        let thrown = isolate.and_then(|isolate| self.uncaught(isolate, &frames));
         Stack {
             tid: thread.tid,
             thread_name: thread.name.clone(),
             isolate: isolate.map(|isolate| isolate.id),
             frames,
             asynchronous,
+            thrown,
         }
     }
 

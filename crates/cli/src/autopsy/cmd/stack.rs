@@ -9,6 +9,9 @@ use crate::autopsy::spec::Spec;
 use crate::autopsy::{Answer, Autopsy, address, hex};
 use crate::error::Usage;
 
+/// Most lines of an error that are shown above the stack that it ended.
+const MAX_THROWN: usize = 40;
+
 pub const TABLE: &[Spec] = &[
     Spec {
         name: "jsstack",
@@ -18,7 +21,7 @@ pub const TABLE: &[Spec] = &[
 One frame a line: its kind, its name as V8's own traces have it, and where. Frames of Node and of V8 itself are folded
 unless -a, but for the one that ended the process (out of memory, a fatal error). Of a trace of optimised code the inlined callees have frames too. A frame of WebAssembly has the name that its
 module gives it, the function's number, and its place in the module's bytes. Under async: stands what awaits the async
-functions above.
+functions above. Where the process ended because nobody caught an error, or handled a rejection, thrown: tells which.
 
   > jsstack
   thread 14760 (main), isolate 0
@@ -129,6 +132,11 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
         answer
             .lines
             .push(format!("thread {}{name}, {isolate}", stack.tid));
+        if let Some(thrown) = stack.thrown
+            && get(matches, "property").is_none()
+        {
+            answer.lines.extend(thrown_lines(v8, thrown));
+        }
         let mut folded = 0;
         let flush = |folded: &mut usize, lines: &mut Vec<String>| {
             if *folded > 0 {
@@ -177,6 +185,7 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             "name": stack.thread_name,
             "isolate": stack.isolate,
             "frames": stack.frames.iter().map(|frame| frame_json(v8, frame)).collect::<Vec<_>>(),
+            "thrown": stack.thrown.map(|thrown| value_json(v8, thrown)),
             "async": stack.asynchronous.iter().map(|frame| frame_json(v8, frame)).collect::<Vec<_>>(),
         }));
     }
@@ -189,6 +198,30 @@ fn jsstack(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     }
     answer.json = json!({ "threads": threads });
     Ok(answer)
+}
+
+/// What was thrown and not caught: the error with its stack, where it has one.
+fn thrown_lines(v8: &V8, thrown: Tagged) -> Vec<String> {
+    let text = v8
+        .error_stack(thrown)
+        .unwrap_or_else(|| v8.brief(thrown))
+        .lines()
+        .take(MAX_THROWN)
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    let at = match thrown.is_pointer() {
+        true => format!("{} ", hex(thrown.0)),
+        false => String::new(),
+    };
+    let head = text.first().map_or("", String::as_str);
+    let mut lines = vec![format!("thrown: {at}{head}")];
+    let rest = text.iter().skip(1);
+    lines.extend(rest.map(|line| format!("          {}", line.trim_start())));
+    lines
+}
+
+fn value_json(v8: &V8, value: Tagged) -> Json {
+    json!({ "value": v8.brief(value), "address": value.is_pointer().then(|| hex(value.0)) })
 }
 
 /// Whether native code there ends the process: it says why, and there may be no JavaScript on the stack that does.
@@ -326,9 +359,8 @@ fn frame_json(v8: &V8, frame: &Frame) -> Json {
         FrameKind::Js(tier) | FrameKind::Wasm(tier) => Some(tier.name()),
         _ => None,
     };
-    let tagged = |value: Tagged| json!({ "value": v8.brief(value), "address": value.is_pointer().then(|| hex(value.0)) });
     let value = |value: &FrameValue| match value {
-        FrameValue::Tagged(value) => tagged(*value),
+        FrameValue::Tagged(value) => value_json(v8, *value),
         other => json!({ "value": v8.brief_value(other), "address": null }),
     };
     json!({
