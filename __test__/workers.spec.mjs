@@ -1,10 +1,9 @@
 // A capture that begins in a worker: its instant is the worker's, and the core has the memory and the threads of all.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { quickFolder } from './support/files.mjs';
+import { hasText, quickFolder } from './support/files.mjs';
 import { nodes } from './support/nodes.mjs';
 import { asBefore, startSubject, stateOf } from './support/subject.mjs';
 
@@ -12,9 +11,6 @@ const pattern = readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim();
 const noKernelWay = /^[|@/]/.test(pattern) ? `kernel.core_pattern is '${pattern}' here` : false;
 
 const library = fileURLToPath(new URL('../index.js', import.meta.url));
-
-/** grep passes over the holes of a file. */
-const holds = (path, text) => spawnSync('grep', ['-q', '-a', '-F', text, path]).status === 0;
 
 /** What the worker does: strings that nobody has written down anywhere else. */
 function inWorker() {
@@ -48,9 +44,9 @@ for (const node of await nodes()) {
       assert.equal(told.error, undefined);
       assert.equal(told.threads.captured, told.threads.total);
       assert.ok(told.threads.total >= 10, `${told.threads.total} threads`);
-      assert.ok(holds(told.path, `worker-${seed}-begun`), 'the worker as it was in the call');
-      assert.ok(holds(told.path, `main-${seed}-here`), 'the memory of the main thread');
-      assert.ok(!holds(told.path, `worker-${seed}-gone on`), 'nothing of what the worker did afterwards');
+      assert.ok(hasText(told.path, `worker-${seed}-begun`), 'the worker as it was in the call');
+      assert.ok(hasText(told.path, `main-${seed}-here`), 'the memory of the main thread');
+      assert.ok(!hasText(told.path, `worker-${seed}-gone on`), 'nothing of what the worker did afterwards');
       await asBefore(subject, { ...before, files: [told.path.split('/').at(-2)] }, directory);
     });
   }

@@ -56,6 +56,6 @@ export async function manifestOf(path) {
 
 /** That the core in an archive holds a text. */
 export async function holds(path, text) {
-  await run('sh', ['-c', 'tar -xOf "$0" --wildcards "*/core" | grep -q -a -F "$1"; exit $?', path, text])
+  await run('sh', ['-c', 'tar -xOf "$0" --wildcards "*/core" | grep -q -F -e "$1"; exit $?', path, text])
     .catch(() => assert.fail(`no '${text}' in the core of ${path}`));
 }
