@@ -3,12 +3,12 @@
 // is the last thing printed.
 //
 //   npm test                     everything
-//   npm test -- packages         builds the addon, then only the spec files with "packages" in their names
+//   npm test -- packages         builds what they need, then only the spec files with "packages" in their names
 //   npm run lint                 only formatting and lints
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildRelease, NoToolchain } from './build-release.mjs';
-import { buildAddon, buildCommand, Failure, findCargo, hostPlatform, installDevDependencies, main, manifest, output, root, run, works } from './workspace.mjs';
+import { buildAddon, buildCommand, commands, Failure, findCargo, hostPlatform, installDevDependencies, main, manifest, output, root, run, runAside, works } from './workspace.mjs';
 
 const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('-'));
 const lintOnly = process.argv.includes('--lint');
@@ -40,25 +40,36 @@ function lint() {
   clippy('--package', manifest.name, '--lib');
 }
 
+// What is published is what the tests of the command run: to build the same for this machine's own glibc takes minutes.
 function releaseBuild() {
   try {
-    for (const { binary, size, glibc } of buildRelease()) console.log(`${binary}: ${size} bytes, needs glibc ${glibc}`);
+    for (const { binary, size, glibc, cpu, path } of buildRelease()) {
+      console.log(`${binary}: ${size} bytes, needs glibc ${glibc}`);
+      if (commands.some((one) => one.binary === binary) && cpu === process.arch) process.env.STILLCORE_COMMAND ??= path;
+    }
   } catch (error) {
     if (!(error instanceof NoToolchain)) throw error;
     console.log(`skipped: ${error.message}`);
   }
 }
 
-// The readers on inputs that nobody thought of, from those that are kept: half a minute each.
-function fuzz() {
+// The readers on inputs that nobody thought of, from those that are kept: half a minute each. Each has a thread, so two
+// run at a time; those of one crate one after the other, since they are built in one folder.
+async function fuzz() {
   if (!works('rustc', ['+nightly', '--version'])) {
     console.log('skipped: fuzzing needs a nightly compiler (rustup toolchain install nightly)');
     return;
   }
-  for (const [crate, target] of [['corefile', 'core'], ['corefile', 'process'], ['archive', 'open'], ['v8', 'heap']]) {
-    console.log(`${crate}: ${target}`);
-    run('sh', [join('scripts', 'fuzz.sh'), crate, target, '30']);
-  }
+  const one = async (crate, target) => {
+    const { status, text } = await runAside('sh', [join('scripts', 'fuzz.sh'), crate, target, '30']);
+    console.log(`${crate}: ${target}\n${text}`);
+    if (status !== 0) throw new Failure(`fuzzing ${crate} (${target}): exit code ${status}`);
+  };
+  const both = [[['corefile', 'core'], ['corefile', 'process']], [['archive', 'open'], ['v8', 'heap']]];
+  const ended = await Promise.allSettled(both.map(async (targets) => {
+    for (const target of targets) await one(...target);
+  }));
+  for (const { reason } of ended) if (reason) throw reason;
 }
 
 await main(async () => {
@@ -74,8 +85,8 @@ await main(async () => {
   if (wanted.length === 0) await step('tests of the crates', () => run('cargo', ['test', ...locked, '--workspace']));
   if (wanted.length === 0) await step('fuzzing', fuzz);
   await step('the addon', buildAddon);
-  if (specs.some((name) => /^(cli|packages)\b/.test(name))) await step('the command', buildCommand);
-  if (specs.includes('packages.spec.mjs') || specs.includes('aarch64.spec.mjs')) await step('the addon as published', releaseBuild);
+  if (specs.includes('packages.spec.mjs') || specs.includes('aarch64.spec.mjs')) await step('the addon and the command as published', releaseBuild);
+  if (specs.some((name) => /^(cli|autopsy|archive)\b/.test(name)) && !process.env.STILLCORE_COMMAND) await step('the command', buildCommand);
   await step('development packages', () => console.log(installDevDependencies() ? 'installed' : 'already here'));
   await step('Node binaries to test on', () => run(process.execPath, [join('__test__', 'support', 'nodes.mjs')]));
 

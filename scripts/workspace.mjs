@@ -1,6 +1,6 @@
 // What the scripts in this folder share. Only Node's own modules: these scripts run on a fresh clone,
 // before anything has been installed.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants, copyFileSync, existsSync, readFileSync, renameSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
@@ -79,6 +79,16 @@ export function run(command, args, options = {}) {
 /** The same, quietly: gives what the command wrote to stdout. */
 export function output(command, args, options = {}) {
   return run(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', maxBuffer: 1 << 28, ...options }).stdout;
+}
+
+/** Runs a command beside others: gives its exit code (or signal), and all that it wrote. */
+export function runAside(command, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (part) => (text += part));
+    child.on('error', reject).on('close', (code, signal) => resolve({ status: code ?? signal, text }));
+  });
 }
 
 /** Tells whether a command can be run at all. */
