@@ -5,7 +5,9 @@
 //! here.
 
 mod census;
+mod finder;
 mod groups;
+mod handles;
 mod page;
 mod path;
 mod reach;
@@ -18,12 +20,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Result, V8Error};
+use crate::gaps::Gaps;
 use crate::labs::FreeAreas;
 use crate::pages::{Page, Space};
 use crate::parallel::parallel;
 use crate::tagged::Tagged;
 use crate::v8::{MapInfo, V8};
-use crate::walk::{Gaps, MapCache, WalkBuffer};
+use crate::walk::{MapCache, WalkBuffer};
 
 use census::Census;
 pub use groups::Group;

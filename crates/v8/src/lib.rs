@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod allocators;
 mod buffer;
 mod code;
 mod constants;
@@ -19,10 +20,12 @@ mod fast;
 mod frames;
 mod free_space;
 mod function;
+mod gaps;
 mod graph;
 mod isolates;
 mod labs;
 mod memory;
+mod moved;
 mod node;
 mod object;
 mod page_table;
@@ -33,6 +36,7 @@ mod print;
 mod process;
 mod scope;
 mod semispace;
+mod size;
 mod string;
 mod stripped;
 mod tagged;
@@ -53,6 +57,7 @@ pub use crate::error::{Result, V8Error};
 pub use crate::fast::AddressMap;
 pub use crate::frames::{Frame, FrameKind, Stack, WasmPlace};
 pub use crate::function::{Location, Script, Shared, Source};
+pub use crate::gaps::Gaps;
 pub use crate::graph::{
     Group, HeapGraph, Object, Outside, Path, Reference, RootKind, Roots, SpaceUse, Stop,
 };
@@ -74,4 +79,4 @@ pub use crate::types::{Kind, Types};
 pub use crate::uv::Uv;
 pub use crate::v8::{MapInfo, Options, V8};
 pub use crate::version::{COLUMNS, Column, Version};
-pub use crate::walk::{Found, Gaps, MapCache, WalkBuffer};
+pub use crate::walk::{Found, MapCache, WalkBuffer};

@@ -4,144 +4,21 @@
 //! no objects between their top and their limit, and are skipped. Where
 //! a word is no map all the same, the walk steps on until three objects in a row make sense, and counts the gap.
 
-use crate::constants::NO;
 use crate::error::{Result, V8Error};
 use crate::fast::AddressMap;
+use crate::gaps::Gaps;
 use crate::labs::FreeAreas;
 use crate::pages::{Page, Space, UNIT};
+use crate::size::size_of;
 use crate::tagged::Tagged;
-use crate::types::Sizing;
 use crate::v8::{MapInfo, V8};
 
 /// Most maps that a cache remembers.
 const MAX_MAPS: usize = 1 << 18;
 /// Most bytes of an object that is not alone on its page (`kMaxRegularHeapObjectSize`, half a page).
 const MAX_REGULAR: u64 = UNIT / 2;
-/// The types below are those of strings.
-const FIRST_NONSTRING: u16 = 128;
 /// How much of a large page is read to see what its object is.
 const LARGE_HEAD: u64 = 4096;
-
-const fn round8(size: u64) -> u64 {
-    (size + 7) & !7
-}
-
-/// The size of an object whose words `word` gives by their offset; `None` when it makes no sense.
-pub(crate) fn size_of(v8: &V8, map: &MapInfo, word: impl Fn(u64) -> Result<u64>) -> Option<u64> {
-    if map.size != 0 {
-        return Some(u64::from(map.size));
-    }
-    let smi = |offset: u64| -> Option<u64> {
-        Tagged(word(offset).ok()?)
-            .as_smi()
-            .and_then(|value| u64::try_from(value).ok())
-    };
-    let low = |offset: u64| -> Option<u64> { Some(word(offset).ok()? & 0xffff_ffff) };
-    let high = |offset: u64| -> Option<u64> { Some(word(offset).ok()? >> 32) };
-    let size = match v8.types.sizing(map.instance_type) {
-        Sizing::SeqOneByte => 16 + high(8)?,
-        Sizing::SeqTwoByte => 16 + 2 * high(8)?,
-        Sizing::Words(header) => u64::from(header) + 8 * smi(8)?,
-        Sizing::Doubles => 16 + 8 * smi(8)?,
-        Sizing::Bytes => 16 + smi(8)?,
-        Sizing::Bytecode => v8.c.bytecode_data as u64 + smi(8)?,
-        Sizing::PropertyArray => 16 + 8 * (smi(8)? & 0x3ff),
-        Sizing::Descriptors => v8.c.descriptor_header as u64 + 24 * (word(8).ok()? & 0xffff),
-        Sizing::FeedbackVector => {
-            let short = v8.column >= 2 || v8.version.is_node_18();
-            (if short { 48 } else { 56 }) + 8 * low(8)?
-        }
-        Sizing::FeedbackMetadata => {
-            16 + 4 * low(8)?.div_ceil(6) + if v8.column < 2 { 0 } else { 2 * high(8)? }
-        }
-        Sizing::FreeSpace => v8.free_space_unit() * smi(8)?,
-        Sizing::BigInt => 16 + 8 * ((low(8)? & 0x7fff_ffff) >> 1),
-        Sizing::PreparseData => round8(16 + low(8)?) + 8 * high(8)?,
-        Sizing::Coverage => 16 + 16 * low(8)?,
-        Sizing::Swiss => {
-            let capacity = high(8)?;
-            24 + 16 * capacity + capacity + 16 + capacity
-        }
-        Sizing::DoubleStringCache => 16 + 16 * low(8)?,
-        Sizing::WasmTypeInfo => 24 + 8 * smi(16)?,
-        Sizing::InstructionStream => {
-            let size = if v8.c.stream_size == NO {
-                // 20: the instructions' and the metadata's length are in the Code.
-                let code = Tagged(word(v8.c.stream_code as u64).ok()?);
-                if !code.is_pointer() {
-                    return None;
-                }
-                let part = |field| {
-                    v8.memory
-                        .u32(v8.at(code.address(), field))
-                        .ok()
-                        .map(u64::from)
-                };
-                v8.c.stream_start as u64 + part(v8.c.code_size)? + part(v8.c.code_metadata_size)?
-            } else {
-                v8.c.stream_start as u64 + low(v8.c.stream_size as u64)?
-            };
-            size.next_multiple_of(v8.code_alignment)
-        }
-        Sizing::ScopeInfo => crate::scope::decode(&word, v8.column).ok()?.size,
-        // Its payload, where it has one, is a filler of its own.
-        Sizing::WasmNull => 8,
-        // 26 has holes of 64 KiB whose payload is not mapped.
-        Sizing::Hole => 8 + 65536,
-        // Node 18: the instructions, and what belongs to them, lie in the Code itself.
-        Sizing::Unknown if map.kind == crate::types::Kind::Code => {
-            let at = v8.c.code_size as u64;
-            (v8.c.code_start as u64 + low(at)? + high(at)?).next_multiple_of(v8.code_alignment)
-        }
-        Sizing::Map | Sizing::Unknown => return None,
-    };
-    (8..1 << 40).contains(&size).then_some(round8(size))
-}
-
-/// What was found where no object was.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gaps {
-    /// Bytes between objects that are none.
-    pub bytes: u64,
-    /// Bytes that were walked.
-    pub walked: u64,
-    /// Bytes of the area that were skipped because they are free for allocation.
-    pub free: u64,
-    /// Where the first few gaps begin, and their length.
-    pub first: Vec<(u64, u64)>,
-    /// Bytes that could not be read.
-    pub missing: u64,
-    /// Bytes of objects that had been given their place and were not written yet when the process died.
-    pub begun: u64,
-    /// Where each of those is, and its bytes.
-    pub(crate) unwritten: Vec<(u64, u64)>,
-    /// The last objects of areas that were being filled, likewise: these may be written in part.
-    pub(crate) last: Vec<(u64, u64)>,
-}
-
-impl Gaps {
-    /// Adds another page's.
-    pub fn add(&mut self, other: Gaps) {
-        self.bytes += other.bytes;
-        self.walked += other.walked;
-        self.free += other.free;
-        self.missing += other.missing;
-        self.begun += other.begun;
-        self.unwritten.extend(other.unwritten);
-        self.last.extend(other.last);
-        self.first.extend(other.first);
-        self.first.truncate(64);
-    }
-
-    /// The part of the heap that could not be walked, from 0 to 1.
-    pub fn share(&self) -> f64 {
-        if self.walked == 0 {
-            0.0
-        } else {
-            (self.bytes + self.missing) as f64 / (self.walked + self.missing) as f64
-        }
-    }
-}
 
 /// An object met on the walk.
 #[derive(Debug, Clone, Copy)]
@@ -230,35 +107,6 @@ impl V8 {
             .collect()
     }
 
-    /// The heaps whose threads stood where the garbage collector moves objects: what it has not moved yet is where it was,
-    /// and what it has moved may still be referred to by its old place, where the new one stands instead of a map.
-    pub(crate) fn moving_heaps(&self) -> &[u64] {
-        self.moving.get_or_init(|| {
-            let target = self.memory.target();
-            let movers: Vec<_> = [
-                "_ZN2v88internal18ScavengerCollector14CollectGarbageEv",
-                "_ZN2v88internal20MarkCompactCollector8EvacuateEv",
-            ]
-            .into_iter()
-            .filter_map(|name| target.symbol(name))
-            .collect();
-            if movers.is_empty() {
-                return Vec::new();
-            }
-            let calls = |pc: u64| {
-                movers
-                    .iter()
-                    .any(|mover| pc.wrapping_sub(mover.address) < mover.size)
-            };
-            let inside = |tid| target.unwind(tid).iter().any(|frame| calls(frame.pc));
-            self.entered()
-                .iter()
-                .filter(|isolate| isolate.thread.is_some_and(inside))
-                .map(|isolate| isolate.heap)
-                .collect()
-        })
-    }
-
     /// Calls `visit` with each object of a page.
     pub fn walk_page(&self, page: &Page, free: &FreeAreas, visit: impl FnMut(Found<'_>)) -> Gaps {
         self.walk_page_with(
@@ -329,39 +177,6 @@ impl V8 {
             gaps.missing += area - held as u64;
         }
         gaps
-    }
-
-    /// The size of an object that the garbage collector has moved, where it died before it gave the old page back: in
-    /// place of the map stands the new address, without a tag, and the copy there has map and size. (Without this, 1 to
-    /// 6 % of a heap could not be walked after a kill in the middle of a mark-compact of Node 22 and 26.)
-    ///
-    /// A scavenge also leads from a string that is only another one's name (`ThinString`, or a `ConsString` whose second part
-    /// is empty) straight to that one, which has another size: `word` gives the words of what was left.
-    fn moved_size(
-        &self,
-        target: u64,
-        word: impl Fn(u64) -> Result<u64>,
-        free: &FreeAreas,
-        maps: &mut MapCache,
-    ) -> Option<u64> {
-        let page = self.pages.page_of(target)?;
-        if let Some(size) = free.begun(target) {
-            return Some(size);
-        }
-        let map = maps.get(self, self.memory.u64(target).ok()?)?;
-        if map.instance_type < FIRST_NONSTRING
-            && let Ok(named) = word(16)
-            && named & 3 == 1
-            && (named & !3 == target || self.memory.u64(named & !3) == Ok(target))
-        {
-            let empty = self.root("empty_string").map(|root| root.0);
-            let cons = empty.is_some() && word(24).ok() == empty;
-            return Some(if cons { 32 } else { 24 });
-        }
-        let size = size_of(self, &map, |field| {
-            self.memory.u64(target.wrapping_add(field))
-        })?;
-        (size <= page.area_end - target).then_some(size)
     }
 
     /// The map and the size of what lies at an address of a page: an object that is here, or without a map the place that

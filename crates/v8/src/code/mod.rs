@@ -121,7 +121,7 @@ impl V8 {
     /// # Errors
     /// When its length is impossible or its type has no known formula.
     pub fn size_at(&self, object: u64, map: &crate::v8::MapInfo) -> Result<u64> {
-        crate::walk::size_of(self, map, |offset| {
+        crate::size::size_of(self, map, |offset| {
             self.memory.u64(object.wrapping_add(offset))
         })
         .ok_or(V8Error::Damaged {

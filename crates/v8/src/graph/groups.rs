@@ -39,11 +39,18 @@ impl HeapGraph {
     pub fn groups(&self, reachable: bool, property: Option<&str>) -> Vec<Group> {
         let census = self.with_census(reachable, Census::objects);
         let mut groups: BTreeMap<(String, Vec<String>), Tally> = BTreeMap::new();
-        for (map, tally) in census.maps {
-            groups
-                .entry(self.shape(map, tally.example))
-                .or_default()
-                .add(&tally);
+        let maps: Vec<(u64, Tally)> = census.maps.into_iter().collect();
+        let shapes = parallel(
+            maps.len(),
+            &Stop::new(false),
+            Vec::new,
+            |shapes: &mut Vec<_>, index| {
+                let (map, tally) = maps[index];
+                shapes.push((self.shape(map, tally.example), tally));
+            },
+        );
+        for (shape, tally) in shapes.into_iter().flatten() {
+            groups.entry(shape).or_default().add(&tally);
         }
         for (shape, tally) in self.dictionary_groups(&census.dictionaries, property) {
             groups.entry(shape).or_default().add(&tally);

@@ -4,9 +4,10 @@ use super::page::Walked;
 use super::references::{Pointers, pointers, weak_fields};
 use super::{HeapGraph, Object};
 use crate::pages::UNIT;
+use crate::size::size_of;
 use crate::types::Sizing;
 use crate::v8::{MapInfo, V8};
-use crate::walk::{MapCache, size_of};
+use crate::walk::MapCache;
 
 const BLOCK: usize = 4096;
 /// Of pages from which more objects than this are wanted everything is read at once.
