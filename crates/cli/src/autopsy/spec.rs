@@ -62,7 +62,7 @@ impl Spec {
         // CoreArgs brings words about itself, which are not about the command.
         (self.args)(CoreArgs::augment_args(command))
             .about(self.about)
-            .long_about(manual(self))
+            .long_about(flowing(&manual(self)))
             .arg(isolate())
     }
 }
@@ -71,10 +71,43 @@ fn manual(spec: &Spec) -> String {
     format!("{}\n\n{}", spec.about, spec.manual.trim())
 }
 
+/// A text whose paragraphs are one line each: the program's help is as wide as the terminal. Lines that begin with a blank
+/// (sessions, tables) stay as they are.
+fn flowing(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut before = "";
+    for line in text.lines() {
+        let goes_on = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        if !out.is_empty() {
+            out.push(match goes_on(before) && goes_on(line) {
+                true => ' ',
+                false => '\n',
+            });
+        }
+        out.push_str(line);
+        before = line;
+    }
+    out
+}
+
 fn isolate() -> Arg {
     Arg::new("isolate")
         .long("isolate")
         .value_name("N")
         .value_parser(clap::value_parser!(usize))
         .help("Look at one isolate alone: its number in isolates")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_flow_and_sessions_do_not() {
+        assert_eq!(
+            flowing("one\ntwo\n\n  > cmd\n  answer\nthree\nfour"),
+            "one two\n\n  > cmd\n  answer\nthree four"
+        );
+        assert_eq!(flowing("one\n\n\ntwo"), "one\n\n\ntwo");
+    }
 }
