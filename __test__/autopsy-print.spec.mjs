@@ -1,10 +1,11 @@
 // Values, functions and their source as the commands print them, on every supported Node. What is right stands beside
 // each value in __test__/programs/values.cjs, or is what util.inspect said of it in the process itself.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { coreOf, json, noBinary, normalised, root, stillcore, tried } from './support/autopsy.mjs';
+import { binary, coreOf, json, noBinary, normalised, root, stillcore, tried } from './support/autopsy.mjs';
 import { nodes, oldestNodes } from './support/nodes.mjs';
 
 const program = join(root, '__test__', 'programs', 'values.cjs');
@@ -223,6 +224,23 @@ test('strings of a million parts, arrays and lists of ten million', { skip: noBi
   const array = json('jsprint', core, deep, 'array', '-d', '0').array.address;
   assert.equal(run('jsarray', core, array).split('\n').length, 100_000);
   assert.match(run('jsarray', core, array, '-o', '9999998', '-i'), /^9999998: 7\n9999999: 0x[0-9a-f]+ 'last'$/);
+  // What is huge is bounded, in memory too, whatever is asked for: beside what is mapped there are 600 MB.
+  const bounded = (command, ...args) => {
+    const files = statSync(core).size + statSync(node.path).size + statSync(binary).size;
+    const done = spawnSync('sh', ['-c', `ulimit -v ${Math.ceil((files + 600e6) / 1024)}; exec "$0" "$@"`, binary, command, core, ...args], { encoding: 'utf8', maxBuffer: 1 << 28 });
+    assert.equal(done.status, 0, done.stderr);
+    return done;
+  };
+  const most = 1 << 24;
+  const cut = bounded('jsprint', deep, 'huge', '-l', '1000000000');
+  assert.equal(cut.stdout.trimEnd(), `'${'0123456789'.repeat(most / 10 + 1).slice(0, most)}'... ${5e8 - most} more characters`);
+  const [, huge] = /at most 16777216 characters are shown at a time: v8str (0x[0-9a-f]+) -o 16777216 goes on/.exec(cut.stderr);
+  assert.equal(bounded('v8str', huge, '-o', '499999995').stdout, '56789\n');
+  const whole = bounded('v8str', huge, '-o', `${most}`);
+  assert.equal(whole.stdout.length, most + 1);
+  assert.ok(whole.stdout.startsWith('6789012'));
+  assert.match(whole.stderr, /these are 16777216 of 500000000 characters: -o 33554432 goes on/);
+  assert.match(bounded('jsprint', deep, 'promises', '-l', '100000000').stdout, /\n {2}\.\.\. 9\d{5} more items\n\]$/m);
   // As deep as it goes: 64 levels.
   assert.equal(run('jsprint', core, deep, 'list', '-d', '1000000').match(/n: 99999\d\d/g).length, 64);
   assert.equal(run('jsprint', core, deep, 'nested', '-d', '1000000').match(/\[/g).length, 65);

@@ -1,4 +1,4 @@
-// Strings of a million parts, an array and a list of ten million: then a core of itself in the folder that is named.
+// Strings of a million parts, an array and a list of ten million, a string of half a billion characters, a million promises: then a core of itself in the folder that is named.
 //
 //   node deep.cjs FOLDER
 'use strict';
@@ -26,6 +26,8 @@ deep.list = list;
 let nested = [];
 for (let n = 0; n < 1_000_000; n++) nested = [nested];
 deep.nested = nested;
+deep.huge = '0123456789'.repeat(50_000_000);
+deep.promises = Array.from({ length: 1_000_000 }, () => new Promise(() => {}));
 globalThis.deep = deep;
 // The strings as they are now: nothing here may look into them.
 const capture = require(path.resolve(__dirname, '../..')).capture;

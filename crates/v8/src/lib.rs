@@ -69,7 +69,7 @@ pub use crate::object::{Elements, Property, Slot};
 pub use crate::page_table::PageTable;
 pub use crate::pages::{Page, Space};
 pub use crate::present::Present;
-pub use crate::print::{Entry, PrintOptions, Value, key_text, number_text, quoted};
+pub use crate::print::{Entry, MAX_CHARACTERS, PrintOptions, Value, key_text, number_text, quoted};
 pub use crate::process::CoreTarget;
 pub use crate::scope::{Scope, ScopeParts};
 pub use crate::string::JsText;

@@ -63,6 +63,20 @@ impl V8 {
         })
     }
 
+    /// A part of a string: at most `limit` code units from `skip` on.
+    ///
+    /// # Errors
+    /// As [`V8::text`].
+    pub fn text_from(&self, value: Tagged, skip: u64, limit: usize) -> Result<JsText> {
+        let length = self.string_length(value)?;
+        let units = self.units_from(value, skip, limit)?;
+        Ok(JsText {
+            text: String::from_utf16_lossy(&units),
+            length,
+            truncated: skip.saturating_add(units.len() as u64) < length,
+        })
+    }
+
     /// A whole string of at most 4096 code units, for names.
     pub fn name_text(&self, value: Tagged) -> Option<String> {
         self.text(value, 4096).ok().map(|text| text.text)
@@ -73,11 +87,16 @@ impl V8 {
     /// # Errors
     /// As [`V8::text`].
     pub fn units(&self, value: Tagged, limit: usize) -> Result<Vec<u16>> {
+        self.units_from(value, 0, limit)
+    }
+
+    fn units_from(&self, value: Tagged, skip: u64, limit: usize) -> Result<Vec<u16>> {
         let mut out = Vec::new();
         // What is still to be copied, the next last: a string, where to begin in it, how many units, and how many steps led
         // here without a smaller part.
         let length = self.string_length(value)?;
-        let mut todo = vec![(value, 0_u64, length.min(limit as u64), 0_u8)];
+        let count = length.saturating_sub(skip).min(limit as u64);
+        let mut todo = vec![(value, skip.min(length), count, 0_u8)];
         let mut steps = 0;
         while let Some((value, skip, count, idle)) = todo.pop() {
             if skip == AGAIN {

@@ -19,7 +19,7 @@ impl V8 {
     /// # Errors
     /// When it is none, or its bytes are not in the core.
     pub fn typed_elements(&self, value: Tagged, options: &PrintOptions) -> Result<Vec<String>> {
-        self.printer(options).numbers(value)
+        self.printer(options).numbers(value, options.entries)
     }
 }
 
@@ -37,7 +37,7 @@ impl Printer<'_> {
             out.items = 1;
             return Ok(());
         }
-        for text in self.numbers(value)? {
+        for text in self.numbers(value, self.limit())? {
             let what = if text.ends_with('n') {
                 "bigint"
             } else {
@@ -45,17 +45,18 @@ impl Printer<'_> {
             };
             out.entries.push(Entry::item(Value::plain(what, text)));
         }
+        self.left = self.left.saturating_sub(out.entries.len());
         out.more = length - out.entries.len() as u64;
         out.items = out.entries.len();
         Ok(())
     }
 
-    /// The elements of a typed array, written as numbers, as many as the options allow.
-    fn numbers(&self, value: Tagged) -> Result<Vec<String>> {
+    /// The first elements of a typed array, written as numbers.
+    fn numbers(&self, value: Tagged, limit: usize) -> Result<Vec<String>> {
         let v8 = self.v8;
         let (name, width, length, data) = v8.typed_array(value)?;
         let memory = &v8.memory;
-        (0..length.min(self.options.entries as u64))
+        (0..length.min(limit as u64))
             .map(|index| {
                 let at = data.wrapping_add(index * width);
                 Ok(match name {

@@ -106,7 +106,7 @@ impl Printer<'_> {
         depth: usize,
         out: &mut Value,
     ) -> Result<()> {
-        let limit = self.options.entries as u64;
+        let limit = self.limit() as u64;
         let (entries, used) = if matches!(kind, Kind::JsMap | Kind::JsSet) {
             self.v8.collection(value, limit)?
         } else {
@@ -133,7 +133,7 @@ impl Printer<'_> {
         let v8 = self.v8;
         let cleanup = v8.field(value.address(), v8.c.object_header + 8)?;
         self.named("[[cleanup]]", cleanup, depth, out);
-        for [target, holdings, token] in v8.registered(value, self.options.entries as u64)? {
+        for [target, holdings, token] in v8.registered(value, self.limit() as u64)? {
             let mut cell = Value {
                 brackets: Some(("{", "}")),
                 ..Value::plain("internal", "")
@@ -150,7 +150,7 @@ impl Printer<'_> {
 
     /// Elements: of arrays by their place, of other objects with their index.
     fn elements(&mut self, value: Tagged, kind: Kind, depth: usize, out: &mut Value) -> Result<()> {
-        let limit = self.options.entries as u64;
+        let limit = self.limit() as u64;
         let mut elements = self.v8.elements(value, limit)?;
         let array = matches!(kind, Kind::JsArray | Kind::JsArguments);
         // The holes between two elements count as one.
@@ -240,7 +240,7 @@ impl Printer<'_> {
         if kind == Kind::JsError {
             properties.sort_by_key(|property| !property.enumerable);
         }
-        let mut count = 0;
+        let (limit, mut count) = (self.limit(), 0);
         for property in &properties {
             let mut name = v8.key_text(property);
             let mut shown = self.is_shown(property);
@@ -257,7 +257,7 @@ impl Printer<'_> {
             if !shown || kind == Kind::JsRegExp && name == "lastIndex" {
                 continue;
             }
-            if count >= self.options.entries {
+            if count >= limit {
                 out.more_properties += 1;
                 continue;
             }
@@ -305,7 +305,8 @@ impl Printer<'_> {
             }
         }
         all.sort();
-        for (name, cell) in all.iter().take(self.options.entries) {
+        let limit = self.limit();
+        for (name, cell) in all.iter().take(limit) {
             let content = match v8.kind_of(*cell) {
                 Ok(Kind::Cell) => v8.field(cell.address(), 8)?,
                 _ => *cell,
@@ -318,7 +319,7 @@ impl Printer<'_> {
             let content = self.slot(&slot, depth);
             out.entries.push(Entry::named(key_text(name), content));
         }
-        out.more_properties = (all.len() as u64).saturating_sub(self.options.entries as u64);
+        out.more_properties = (all.len() as u64).saturating_sub(limit as u64);
         Ok(())
     }
 }

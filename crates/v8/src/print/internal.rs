@@ -33,7 +33,8 @@ impl Printer<'_> {
                 } else {
                     0
                 };
-                for index in 0..length.min(self.options.entries as u64) {
+                let limit = self.limit() as u64;
+                for index in 0..length.min(limit) {
                     let content = v8.unwrap_context_cell(v8.element_of(value, index)?);
                     let key = match index
                         .checked_sub(first)
@@ -54,7 +55,7 @@ impl Printer<'_> {
                         value: content,
                     });
                 }
-                out.more = length.saturating_sub(self.options.entries as u64);
+                out.more = length.saturating_sub(limit);
             }
             Kind::Cell | Kind::FeedbackCell => {
                 self.named("value", v8.field(value.address(), 8)?, 0, &mut out)

@@ -76,7 +76,7 @@ impl Printer<'_> {
         out: &mut Value,
     ) -> Result<()> {
         let v8 = self.v8;
-        let (entries, count) = v8.collection_rest(value, self.options.entries as u64)?;
+        let (entries, count) = v8.collection_rest(value, self.limit() as u64)?;
         out.more = count.saturating_sub(entries.len() as u64);
         let name = v8.types.name(v8.map_of(value)?.instance_type);
         for (key, content) in entries {

@@ -30,15 +30,17 @@ pub use value::{Entry, Value};
 
 /// Most levels that are opened, whatever is asked for: a list of millions is not followed to its end.
 const MAX_DEPTH: usize = 64;
-/// Most values in one answer: a bound for tables of tables.
-const MAX_VALUES: usize = 200_000;
+/// Most values in one answer, whatever is asked for: a bound for tables of tables, and for arrays of millions.
+const MAX_VALUES: usize = 100_000;
+/// Most characters of all strings in one answer, whatever is asked for: V8's may have half a billion each.
+pub const MAX_CHARACTERS: usize = 16 << 20;
 
 /// How much is shown.
 #[derive(Debug, Clone)]
 pub struct PrintOptions {
     /// How many levels of objects are opened; 0 shows the value's head alone. At most 64 are.
     pub depth: usize,
-    /// Most characters of a string.
+    /// Most characters of a string; of all strings together [`MAX_CHARACTERS`] are shown.
     pub string: usize,
     /// Most entries of an array, a Map, an object.
     pub entries: usize,
@@ -68,6 +70,8 @@ struct Printer<'a> {
     around: HashSet<u64>,
     /// How many values may still be printed.
     left: usize,
+    /// How many characters of strings may still be printed.
+    characters: usize,
     /// What `Symbol.toStringTag` says on a prototype.
     tags: HashMap<u64, Option<String>>,
 }
@@ -102,6 +106,7 @@ impl V8 {
             options,
             around: HashSet::new(),
             left: MAX_VALUES,
+            characters: MAX_CHARACTERS,
             tags: HashMap::new(),
         }
     }
@@ -160,7 +165,8 @@ impl Printer<'_> {
         let map = v8.map_of(value)?;
         Ok(match map.kind {
             Kind::String => {
-                let units = v8.units(value, self.options.string)?;
+                let units = v8.units(value, self.options.string.min(self.characters))?;
+                self.characters -= units.len();
                 let left = v8.string_length(value)? - units.len() as u64;
                 let mut text = text::quoted_units(&units);
                 if left > 0 {
@@ -302,6 +308,11 @@ impl Printer<'_> {
             out.brackets = None;
         }
         Ok(out)
+    }
+
+    /// Most entries of the next object.
+    fn limit(&self) -> usize {
+        self.options.entries.min(self.left)
     }
 
     fn named(&mut self, name: &str, value: Tagged, depth: usize, out: &mut Value) {

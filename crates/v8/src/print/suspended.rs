@@ -27,7 +27,7 @@ impl Printer<'_> {
                 map_key: None,
                 value: Value::plain("internal", state),
             });
-            for reaction in v8.reactions(value).into_iter().take(self.options.entries) {
+            for reaction in v8.reactions(value).into_iter().take(self.limit()) {
                 let handler = [reaction.fulfill, reaction.reject]
                     .into_iter()
                     .find(|handler| matches!(v8.kind_of(*handler), Ok(Kind::JsFunction)));

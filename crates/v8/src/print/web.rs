@@ -144,7 +144,7 @@ impl Printer<'_> {
 
     fn search_params(&mut self, value: Tagged, depth: usize, out: &mut Value) -> Option<()> {
         let list = self.member(value, &["#searchParams", "Symbol(query)"])?;
-        let limit = self.options.entries as u64;
+        let limit = self.limit() as u64;
         let elements = self.v8.elements(list, 2 * limit).ok()?;
         for pair in elements.entries.chunks_exact(2) {
             let key = self.slot(&pair[0].1, depth);
@@ -164,7 +164,7 @@ impl Printer<'_> {
         let v8 = self.v8;
         let list = self.member(value, &["#headersList", "Symbol(headers list)"])?;
         let map = self.member(list, &["headersMap", "Symbol(headers map)"])?;
-        let (entries, used) = v8.collection(map, self.options.entries as u64).ok()?;
+        let (entries, used) = v8.collection(map, self.limit() as u64).ok()?;
         for (key, entry) in entries {
             let name = v8.own_property(entry, "name").unwrap_or(key);
             let content = v8.own_property(entry, "value")?;

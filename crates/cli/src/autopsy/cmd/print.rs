@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches};
 use serde_json::{Value as Json, json};
-use stillcore_v8::{Kind, PrintOptions, Slot, Tagged, V8, Value};
+use stillcore_v8::{Kind, MAX_CHARACTERS, PrintOptions, Slot, Tagged, V8, Value};
 
 use super::arguments::{addr, flag, given, is_verbose, number, verbose};
 use crate::autopsy::spec::Spec;
@@ -45,7 +45,7 @@ not called. [[name]] is no property, but a field of V8's.
         name: "inspect",
         aliases: &["v8-inspect"],
         about: "A value with its address, class and hidden properties (llnode's word)",
-        manual: "Like jsprint -aH -d 1. -F prints whole strings, -m the map, -s the source of a function.",
+        manual: "Like jsprint -aH -d 1. -F prints whole strings (16,777,216 characters in all: v8str goes on), -m the map, -s the source of a function.",
         args: |command| {
             command
                 .arg(addr())
@@ -122,12 +122,15 @@ ArrayBuffers and SharedArrayBuffers.
         name: "v8str",
         aliases: &[],
         about: "A string whole, and of what shape it is",
-        manual: "-v tells the shape: sequential, cons, sliced, thin, external; one or two bytes a character.",
+        manual: "\
+-v tells the shape: sequential, cons, sliced, thin, external; one or two bytes a character. At most 16,777,216 characters at a
+time; -o goes on behind them.",
         args: |command| {
             command
                 .arg(addr())
                 .arg(verbose("The shape"))
                 .arg(number('N', "length", "N", "Most characters"))
+                .arg(number('o', "offset", "N", "Leave out so many [default: 0]"))
                 .arg(flag('r', "raw", "Accepted as mdb has it"))
         },
         run: v8str,
@@ -144,7 +147,7 @@ fn options(matches: &ArgMatches, inspect: bool) -> PrintOptions {
             ..options
         };
         if matches.get_flag("full-string") {
-            options.string = 64 << 20;
+            options.string = MAX_CHARACTERS;
         }
     } else {
         options.addresses = matches.get_flag("addresses");
@@ -191,6 +194,17 @@ fn print(autopsy: &Autopsy, matches: &ArgMatches, inspect: bool) -> anyhow::Resu
         let undefined = || Slot::Value(v8.root("undefined_value").unwrap_or_default());
         let printed = v8.print_slot(&slot.unwrap_or_else(undefined), &options);
         shown.push((Some(member.clone()), printed));
+    }
+    if options.string >= MAX_CHARACTERS
+        && let Some(cut) = shown
+            .iter()
+            .map(|(_, printed)| printed)
+            .find(|printed| printed.what == "string" && printed.text.ends_with(" more characters"))
+    {
+        let at = cut.address.map_or(String::new(), hex);
+        answer.notes.push(format!(
+            "at most {MAX_CHARACTERS} characters are shown at a time: v8str {at} -o {MAX_CHARACTERS} goes on"
+        ));
     }
     let many = shown.len() > 1;
     for (member, printed) in &shown {
@@ -505,13 +519,12 @@ fn nodebuffer(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer>
 fn v8str(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
     let value = given(autopsy, matches)?;
-    let limit = matches.get_one::<usize>("length").copied();
-    let text = v8.text(value, limit.unwrap_or(64 << 20))?;
+    let count = |name: &str| matches.get_one::<usize>(name).copied();
+    let (limit, offset) = (count("length"), count("offset").unwrap_or(0));
+    let most = limit.unwrap_or(MAX_CHARACTERS).min(MAX_CHARACTERS);
+    let text = v8.text_from(value, offset as u64, most)?;
     let shape = v8.string_shape(v8.map_of(value)?.instance_type);
-    let mut answer = Answer {
-        json: json!({ "text": text.text, "length": text.length, "shape": shape }),
-        ..Answer::default()
-    };
+    let mut answer = Answer::default();
     if is_verbose(matches) {
         answer
             .lines
@@ -520,5 +533,13 @@ fn v8str(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     answer
         .lines
         .extend(text.text.split('\n').map(str::to_owned));
+    let next = offset.saturating_add(most);
+    if text.truncated && limit.is_none_or(|limit| limit > most) {
+        answer.notes.push(format!(
+            "these are {most} of {} characters: -o {next} goes on",
+            text.length
+        ));
+    }
+    answer.json = json!({ "text": text.text, "length": text.length, "shape": shape });
     Ok(answer)
 }
