@@ -475,6 +475,67 @@ async function modules() {
   add('module of Node', await import('node:string_decoder'), /^\[Module: null prototype\] \{ StringDecoder: \[Function: StringDecoder node:string_decoder:\d+:\d+\], default: \{ StringDecoder: /);
 }
 
+/** What Node shows by its getters. */
+function web() {
+  const { createSecretKey, generateKeyPairSync } = require('node:crypto');
+  const keys = { createSecretKey: createSecretKey(Buffer.from('a secret')), ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) };
+  // Node 24 leaves out a tag that the class has in its name.
+  add('KeyObject', Object.values(keys), /^\[ SecretKeyObject \[KeyObject\] \{.*\}, PublicKeyObject \[KeyObject\] \{.*\}, PrivateKeyObject \[KeyObject\] \{.*\} \]$/);
+  const target = new EventTarget();
+  add('EventTarget', new EventTarget());
+  target.addEventListener('open', function onOpen() {});
+  target.addEventListener('open', function onceOpen() {}, { once: true });
+  target.own = 1;
+  add('EventTarget with listeners', target, 'EventTarget { own: 1, [[listeners]]: { open: [ [Function: onOpen <place>], [Function: onceOpen <place>] ] } }');
+  class Bus extends EventTarget { topic = 'all'; }
+  add('EventTarget, subclass', new Bus(), 'Bus [EventTarget] { topic: \'all\' }');
+  add('Event', new Event('load'));
+  const prevented = new Event('submit', { cancelable: true });
+  prevented.preventDefault();
+  add('Event, prevented', prevented);
+  if (typeof CustomEvent === 'function') add('CustomEvent', new CustomEvent('mine', { detail: { a: 1 } }), (event) => util.inspect(event, { breakLength: Infinity }).replace(/ \}$/, ', [[detail]]: { a: 1 } }'));
+  const source = new ReadableStream();
+  const locked = new ReadableStream();
+  const bytes = new ReadableStream({ type: 'bytes' });
+  const sink = new WritableStream();
+  const lockedSink = new WritableStream();
+  add('streams', [source, bytes, sink]);
+  add('reader of a stream', locked.getReader());
+  add('writer of a stream', lockedSink.getWriter(), (writer) => util.inspect(writer, { breakLength: Infinity }).replace('{ undefined }', '{ <fulfilled>: undefined }'));
+  add('locked streams', [locked, lockedSink]);
+  add('TransformStream', new TransformStream());
+  // Node 20.9 says nothing of one.
+  const ends = 'readable: ReadableStream { locked: false, state: \'readable\', supportsBYOB: false }, writable: WritableStream { locked: false, state: \'writable\' }';
+  add('CompressionStream', new CompressionStream('gzip'), `CompressionStream { ${ends} }`);
+  add('TextDecoderStream', new TextDecoderStream());
+  add('ByteLengthQueuingStrategy', [new ByteLengthQueuingStrategy({ highWaterMark: 5 }), new CountQueuingStrategy({ highWaterMark: 6 })]);
+  add('TextDecoder', [new TextDecoder('utf-16le', { fatal: true })]);
+  add('TextEncoder', [new TextEncoder()], '[ TextEncoder { encoding: \'utf-8\' } ]');
+  add('PerformanceMark', performance.mark('here', { detail: { a: 1 } }));
+  add('SocketAddress', new (require('node:net').SocketAddress)({ address: '::1', family: 'ipv6', port: 80 }));
+  const channel = new BroadcastChannel('news');
+  channel.unref();
+  add('BroadcastChannel', channel);
+  if (typeof Response !== 'function') return;
+  // Node 20.9 shows what is inside of them.
+  const shown = (text) => (value) => value.constructor.name.startsWith('_') ? text : util.inspect(value, { breakLength: Infinity });
+  add('Response', new Response('body', { status: 404, statusText: 'not here', headers: { 'x-y': '1' } }), shown(`Response { status: 404, statusText: 'not here', headers: Headers { 'x-y': '1', 'content-type': 'text/plain;charset=UTF-8' }, body: ReadableStream { locked: false, state: 'readable', supportsBYOB: false }, bodyUsed: false, ok: false, redirected: false, type: 'default', url: '' }`));
+  add('Response, empty', new Response(null), shown(`Response { status: 200, statusText: '', headers: Headers {}, body: null, bodyUsed: false, ok: true, redirected: false, type: 'default', url: '' }`));
+  add('Request', new Request('http://localhost/x?y=1#z', { method: 'POST', body: 'abc', headers: { a: 'b' }, referrer: 'about:client' }), shown(`Request { method: 'POST', url: 'http://localhost/x?y=1#z', headers: Headers { a: 'b', 'content-type': 'text/plain;charset=UTF-8' }, destination: '', referrer: 'about:client', referrerPolicy: '', mode: 'cors', credentials: 'same-origin', cache: 'default', redirect: 'follow', integrity: '', keepalive: false, isReloadNavigation: false, isHistoryNavigation: false, signal: AbortSignal { aborted: false } }`));
+  const form = new FormData();
+  form.append('one', '1');
+  form.append('two', 'a');
+  form.append('two', 'b');
+  add('FormData', form, 'FormData { one: \'1\', two: [ \'a\', \'b\' ] }');
+}
+
+async function keysOfWebCrypto() {
+  const { subtle } = require('node:crypto').webcrypto;
+  const key = await subtle.generateKey({ name: 'AES-GCM', length: 256 }, true, ['encrypt', 'unwrapKey']);
+  const pair = await subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign', 'verify']);
+  add('CryptoKey', [key, pair.publicKey, pair.privateKey]);
+}
+
 function others() {
   add('Intl', [new Intl.NumberFormat('de-DE'), new Intl.DateTimeFormat('en-GB'), new Intl.Collator('sv')], /^\[ Intl\.NumberFormat \{ \[\[locale\]\]: 'de-DE' \}, Intl\.DateTimeFormat \{ \[\[locale\]\]: 'en-GB' \}, Intl\.Collator \{/);
   const bytes = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 4, 1, 2, 0, 11]);
@@ -496,6 +557,7 @@ function others() {
     url.searchParams.get('q');
     add(`URL ${href}`, url);
   }
+  web();
   add('hidden: URL', new URL('http://localhost/x'), /^URL \{ .*#context: URLContext \{ href: 'http:\/\/localhost\/x', /);
   class URLSearchParamsOfMine {}
   add('URL, of the program', [new (class URL { constructor() { this.a = 1; } })(), new URLSearchParamsOfMine()]);
@@ -568,7 +630,7 @@ function subjects() {
 }
 
 async function main() {
-  for (const part of [primitives, strings, arrays, typedArrays, buffers, objects, collections, iterators, dates, regexps, errors, functions, classes, proxies, promises, generators, modules, others]) {
+  for (const part of [primitives, strings, arrays, typedArrays, buffers, objects, collections, iterators, dates, regexps, errors, functions, classes, proxies, promises, generators, modules, others, keysOfWebCrypto]) {
     await part();
   }
   const holder = new Holder();

@@ -5,7 +5,9 @@
 
 mod bytes;
 mod contents;
+mod fetch;
 mod fields;
+mod getters;
 mod head;
 mod internal;
 mod iterator;
@@ -277,7 +279,8 @@ impl Printer<'_> {
             return Ok(out);
         }
         self.around.insert(value.0);
-        let filled = if kind == Kind::JsObject && self.web(value, &class, depth - 1, &mut out) {
+        let filled = if kind == Kind::JsObject && self.web(value, kind, &class, depth - 1, &mut out)
+        {
             Ok(())
         } else {
             self.fill(value, kind, depth - 1, &mut out)

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::PrintOptions;
-use super::text::more;
+use super::text::{more, quoted};
 
 /// A value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -207,6 +207,11 @@ impl Entry {
             map_key: None,
             value,
         }
+    }
+
+    /// A string under a key.
+    pub(super) fn text(key: &str, text: &str) -> Entry {
+        Entry::named(key, Value::plain("string", quoted(text)))
     }
 
     fn line(&self, indent: usize, options: &PrintOptions) -> String {

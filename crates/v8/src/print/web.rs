@@ -4,9 +4,10 @@
 
 use crate::object::Slot;
 use crate::tagged::Tagged;
+use crate::types::Kind;
 
 use super::Printer;
-use super::text::{key_text, quoted};
+use super::text::key_text;
 use super::value::{Entry, Value};
 
 /// In place of a part that a URL does not have.
@@ -17,6 +18,7 @@ impl Printer<'_> {
     pub(super) fn web(
         &mut self,
         value: Tagged,
+        kind: Kind,
         class: &str,
         depth: usize,
         out: &mut Value,
@@ -29,9 +31,33 @@ impl Printer<'_> {
             "URLSearchParams" => self.search_params(value, depth, out),
             "Headers" | "_Headers" => self.headers(value, depth, out),
             "Blob" | "File" => self.blob(value, depth, out),
-            "AbortSignal" | "EventTarget" => self.abort_signal(value, depth, out),
+            "AbortSignal" | "EventTarget" => self
+                .abort_signal(value, depth, out)
+                .or_else(|| self.event_target(value, kind, depth, out)),
             "AbortController" => self.abort_controller(value, depth, out),
-            _ => None,
+            // As the bundle of Node 20.9 calls them.
+            "Response" | "_Response" => self.response(value, depth, out),
+            "Request" | "_Request" => self.request(value, depth, out),
+            "FormData" | "_FormData" => self.form(value, depth, out),
+            "ReadableStream"
+            | "InternalReadableStream"
+            | "WritableStream"
+            | "InternalWritableStream" => self.stream(value, class, out),
+            "ReadableStreamDefaultReader"
+            | "ReadableStreamBYOBReader"
+            | "WritableStreamDefaultWriter" => self.stream_end(value, class, depth, out),
+            "TextEncoder" => self.text_encoder(value, out),
+            "BroadcastChannel" => self.broadcast_channel(value, depth, out),
+            "CryptoKey" | "InternalCryptoKey" => self.crypto_key(value, depth, out),
+            "SecretKeyObject" | "PublicKeyObject" | "PrivateKeyObject" => {
+                self.key_object(value, kind, depth, out)
+            }
+            // Node shows these as they are.
+            "MessagePort" => None,
+            _ if class.ends_with("Event") => self.event(value, class, depth, out),
+            _ => self
+                .getters(value, class, depth, out)
+                .or_else(|| self.event_target(value, kind, depth, out)),
         };
         if shown.is_none() {
             out.entries.clear();
@@ -41,7 +67,7 @@ impl Printer<'_> {
     }
 
     /// The value of the first of these properties, private fields and symbols among them, that an object has.
-    fn member(&self, value: Tagged, names: &[&str]) -> Option<Tagged> {
+    pub(super) fn member(&self, value: Tagged, names: &[&str]) -> Option<Tagged> {
         let v8 = self.v8;
         let properties = v8.properties(value).ok()?;
         properties.iter().find_map(|property| match property.slot {
@@ -121,7 +147,7 @@ impl Printer<'_> {
         ];
         for (name, text) in parts {
             if let Some(text) = text {
-                string(name, text, out);
+                out.entries.push(Entry::text(name, text));
             }
         }
         let port = if port == OMITTED {
@@ -129,16 +155,19 @@ impl Printer<'_> {
         } else {
             port.to_string()
         };
-        string("port", &port, out);
-        string("pathname", part(path_start, path_end)?, out);
-        string("search", rest(search_start, search_end)?, out);
+        out.entries.push(Entry::text("port", &port));
+        out.entries
+            .push(Entry::text("pathname", part(path_start, path_end)?));
+        out.entries
+            .push(Entry::text("search", rest(search_start, search_end)?));
         // Made when somebody asks for it.
         if let Some(params) = self.member(value, &["#searchParams", "Symbol(query)"])
             && !v8.is_undefined(params)
         {
             self.named("searchParams", params, depth, out);
         }
-        string("hash", rest(hash_start, length)?, out);
+        out.entries
+            .push(Entry::text("hash", rest(hash_start, length)?));
         Some(())
     }
 
@@ -212,9 +241,4 @@ impl Printer<'_> {
         self.named("signal", signal, depth, out);
         Some(())
     }
-}
-
-fn string(name: &str, text: &str, out: &mut Value) {
-    out.entries
-        .push(Entry::named(name, Value::plain("string", quoted(text))));
 }
