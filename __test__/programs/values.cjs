@@ -224,7 +224,7 @@ function objects() {
   add('object, cyclic', cyclic, '{ name: \'cyclic\', list: [ [Circular Object <addr>] ], self: [Circular Object <addr>] }');
   const shared = { s: 1 };
   add('object, the same twice', { a: shared, b: shared });
-  add('object, tagged', { [Symbol.toStringTag]: 'Tagged', a: 1 }, 'Object [Tagged] { a: 1, [Symbol(Symbol.toStringTag)]: \'Tagged\' }');
+  add('object, tagged', { [Symbol.toStringTag]: 'Tagged', a: 1 }, '{ a: 1, [Symbol(Symbol.toStringTag)]: \'Tagged\' }');
   add('object, boxed', [Object(7), Object('boxed'), Object(true), Object(9n), Object(Symbol('boxed symbol')), Object(-0)]);
   const boxed = Object('with names');
   boxed.extra = 1;
@@ -426,6 +426,24 @@ function classes() {
   class FixedTag { a = 1; }
   FixedTag.prototype[Symbol.toStringTag] = 'fixed';
   add('instance, tag of the prototype', new FixedTag());
+}
+
+/** Objects whose prototypes are not what they seem. */
+function oddPrototypes() {
+  const lone = (value) => Object.setPrototypeOf(value, null);
+  add('null prototypes', [lone(new Uint8Array(2)), lone(new Date(0)), lone(/x/g), lone(Object('s')), lone(new Map([[1, 2]]))]);
+  add('null prototype, functions', [lone(function f() {}), lone(class C {})], '[ [Function (null prototype): f @], [class C extends [null prototype] @] ]');
+  add('null prototype, Error', lone(new Error('alone')));
+  class Text extends String { more = 1; }
+  class Count extends Number {}
+  class Yes extends Boolean {}
+  add('boxed, subclasses', [new Text('abc'), new Count(5), new Yes(true)]);
+  class Callable extends Function {}
+  add('function, subclass of Function', [new Callable('return 1')], '[ [Function: anonymous <place>] Callable ]');
+  const mixin = (() => class {})();
+  add('class, extends one without a name', [class Mixed extends mixin {}, class OfProxy extends new Proxy(mixin, {}) {}], '[ [class Mixed extends (anonymous) @], [class OfProxy extends Proxy @] ]');
+  add('object, tagged otherwise', Object.defineProperty({ a: 1 }, Symbol.toStringTag, { value: 'Quiet' }));
+  add('object, odd keys', { ['__proto__']: 1, '\ud800': 2, [Symbol('a\nb')]: 3 }, '{ [\'__proto__\']: 1, \'\\ud800\': 2, [Symbol(a\\nb)]: 3 }');
 }
 
 function proxies() {
@@ -630,7 +648,7 @@ function subjects() {
 }
 
 async function main() {
-  for (const part of [primitives, strings, arrays, typedArrays, buffers, objects, collections, iterators, dates, regexps, errors, functions, classes, proxies, promises, generators, modules, others, keysOfWebCrypto]) {
+  for (const part of [primitives, strings, arrays, typedArrays, buffers, objects, collections, iterators, dates, regexps, errors, functions, classes, oddPrototypes, proxies, promises, generators, modules, others, keysOfWebCrypto]) {
     await part();
   }
   const holder = new Holder();

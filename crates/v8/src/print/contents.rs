@@ -6,7 +6,7 @@ use crate::tagged::Tagged;
 use crate::types::Kind;
 
 use super::Printer;
-use super::text::{key_text, quoted};
+use super::text::{escaped, key_text, quoted, quoted_units};
 use super::value::{Entry, Value};
 
 impl Printer<'_> {
@@ -266,9 +266,17 @@ impl Printer<'_> {
                 continue;
             }
             if v8.is_string(property.key) {
-                name = key_text(&name);
+                // Lone surrogates are not in a text.
+                name = match v8.units(property.key, 4096) {
+                    Ok(units) if name.contains('\u{fffd}') => quoted_units(&units),
+                    _ => key_text(&name),
+                };
+                // As it is written in a literal, where it would be the prototype.
+                if name == "__proto__" {
+                    name = "['__proto__']".to_owned();
+                }
             } else if !property.private {
-                name = format!("[{name}]");
+                name = format!("[{}]", escaped(&name));
             }
             if !property.enumerable && !property.private {
                 name = format!("[{name}]");

@@ -44,6 +44,8 @@ impl Printer<'_> {
                 let (name, _, length, _) = v8.typed_array(value)?;
                 if matches!(class, "Buffer" | "FastBuffer") {
                     format!("Buffer({length})")
+                } else if self.has_no_prototype(value) {
+                    format!("[{name}({length}): null prototype]")
                 } else if class == name {
                     format!("{name}({length})")
                 } else {
@@ -72,7 +74,9 @@ impl Printer<'_> {
                     .date(value)
                     .and_then(iso_time)
                     .unwrap_or_else(|| "Invalid Date".to_owned());
-                if class == "Date" {
+                if self.has_no_prototype(value) {
+                    format!("[Date: null prototype] {text}")
+                } else if class == "Date" {
                     text
                 } else {
                     format!("{class} {text}")
@@ -80,7 +84,9 @@ impl Printer<'_> {
             }
             Kind::JsRegExp => {
                 let text = self.regexp(value)?;
-                if class == "RegExp" {
+                if self.has_no_prototype(value) {
+                    format!("[RegExp: null prototype] {text}")
+                } else if class == "RegExp" {
                     text
                 } else {
                     format!("{class} {text}")
@@ -88,7 +94,20 @@ impl Printer<'_> {
             }
             Kind::JsWrapper => {
                 let inner = self.value(v8.field(at, v8.c.js_wrapper_value)?, 0);
-                format!("[{class}: {}]", inner.text)
+                let of = match inner.what {
+                    "string" => "String",
+                    "number" => "Number",
+                    "boolean" => "Boolean",
+                    "bigint" => "BigInt",
+                    _ => "Symbol",
+                };
+                if self.has_no_prototype(value) {
+                    format!("[{of} (null prototype): {}]", inner.text)
+                } else if class == of {
+                    format!("[{of}: {}]", inner.text)
+                } else {
+                    format!("[{of} ({class}): {}]", inner.text)
+                }
             }
             Kind::JsProxy => {
                 let handler = v8.field(at, v8.c.js_proxy_handler)?;
@@ -116,6 +135,12 @@ impl Printer<'_> {
                 }
             },
         })
+    }
+
+    pub(super) fn has_no_prototype(&self, value: Tagged) -> bool {
+        let v8 = self.v8;
+        let prototype = || v8.field(v8.map_of(value)?.address, v8.c.map_prototype);
+        prototype().is_ok_and(|prototype| v8.root_name(prototype) == Some("null_value"))
     }
 
     /// `Class(size) [tag]`; of what has no prototype `[Class(size): null prototype]`.
@@ -159,7 +184,10 @@ impl Printer<'_> {
                 .into_iter()
                 .find(|property| property.key == symbol)?;
             Some(match tag.slot {
-                Slot::Value(text) => printer.v8.name_text(text),
+                // One of the object's own that is enumerable shows as a property.
+                Slot::Value(text) if object != value || !tag.enumerable => {
+                    printer.v8.name_text(text)
+                }
                 _ => None,
             })
         };
@@ -205,12 +233,26 @@ impl Printer<'_> {
             }
             let map = v8.map_of(value)?;
             let base = v8.field(map.address, v8.c.map_prototype)?;
-            let base = v8.given_name(base).unwrap_or_default();
-            let extends = match (base.is_empty(), kind) {
-                (false, _) => format!(" extends {base}"),
-                // A derived class whose base is no class.
-                (true, 5 | 6) => " extends null".to_owned(),
-                _ => String::new(),
+            let extends = if v8.root_name(base) == Some("null_value") {
+                " extends [null prototype]".to_owned()
+            } else {
+                let named = v8.given_name(base).unwrap_or_default();
+                // Of a class that extends null it is Function.prototype, the one function whose own prototype is none.
+                let of_v8 = || {
+                    let above = v8
+                        .map_of(base)
+                        .and_then(|map| v8.field(map.address, v8.c.map_prototype));
+                    above.is_ok_and(|above| v8.kind_of(above) != Ok(Kind::JsFunction))
+                };
+                match (named.is_empty(), kind) {
+                    (false, _) => format!(" extends {named}"),
+                    (true, 5 | 6) if v8.kind_of(base).is_ok_and(|kind| kind == Kind::JsProxy) => {
+                        " extends Proxy".to_owned()
+                    }
+                    (true, 5 | 6) if of_v8() => " extends null".to_owned(),
+                    (true, 5 | 6) => " extends (anonymous)".to_owned(),
+                    _ => String::new(),
+                }
             };
             return Ok(format!("[class {name}{extends}{place}]"));
         }
@@ -220,11 +262,44 @@ impl Printer<'_> {
             19..=21 => "GeneratorFunction",
             _ => "Function",
         };
-        Ok(if name.is_empty() {
-            format!("[{what} (anonymous){place}]")
+        let null = if self.has_no_prototype(value) {
+            " (null prototype)"
         } else {
-            format!("[{what}: {name}{place}]")
+            ""
+        };
+        let class = self.function_class(value, what);
+        Ok(if name.is_empty() {
+            format!("[{what}{null} (anonymous){place}]{class}")
+        } else {
+            format!("[{what}{null}: {name}{place}]{class}")
         })
+    }
+
+    /// ` Class`, of a function of a class that extends Function.
+    fn function_class(&self, value: Tagged, what: &str) -> String {
+        let v8 = self.v8;
+        let mut at = value;
+        for _ in 0..MAX_PROTOTYPES {
+            let Ok(map) = v8.map_of(at) else { break };
+            let Ok(next) = v8.field(map.address, v8.c.map_prototype) else {
+                break;
+            };
+            if let Some(constructor) = v8.own_property(next, "constructor") {
+                return match v8.given_name(constructor) {
+                    Ok(name)
+                        if !name.is_empty()
+                            && name != what
+                            && !name.ends_with("Function")
+                            && name != "Object" =>
+                    {
+                        format!(" {name}")
+                    }
+                    _ => String::new(),
+                };
+            }
+            at = next;
+        }
+        String::new()
     }
 
     fn date(&self, value: Tagged) -> Option<f64> {

@@ -51,6 +51,27 @@ pub fn quoted_units(units: &[u16]) -> String {
     out
 }
 
+/// Control characters of a text escaped as in [`quoted`], its quotes left as they are.
+pub(super) fn escaped(text: &str) -> String {
+    if !text.contains(|c: char| c.is_control()) {
+        return text.to_owned();
+    }
+    let parts = text.split_inclusive(|c: char| c.is_control());
+    parts
+        .map(|part| match part.chars().last() {
+            Some(c) if c.is_control() => {
+                let control = quoted(&c.to_string());
+                format!(
+                    "{}{}",
+                    &part[..part.len() - c.len_utf8()],
+                    control.trim_matches('\'')
+                )
+            }
+            _ => part.to_owned(),
+        })
+        .collect()
+}
+
 /// How much is not shown: `... 1 more item`, `... 7 more items`.
 pub(super) fn more(count: u64, one: &str, many: &str) -> String {
     format!("... {count} more {}", if count == 1 { one } else { many })

@@ -29,6 +29,10 @@ impl Printer<'_> {
             }
         });
         let stack = match name {
+            _ if self.has_no_prototype(value) => match stack.strip_prefix("Error") {
+                Some(rest) => format!("[Error: null prototype]{rest}"),
+                None => stack,
+            },
             Some(name) => under_its_class(stack, &name, class),
             None => stack,
         };
