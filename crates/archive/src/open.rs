@@ -16,13 +16,18 @@ mod blocks;
 mod cache;
 mod cut_zip;
 mod decode;
+mod entry;
 mod error;
 mod find;
+mod key;
 mod limits;
 mod opened;
 mod opener;
 mod options;
 pub(crate) mod path;
+mod room;
+mod size;
+mod spool;
 mod staging;
 mod tar;
 mod tree;
@@ -33,19 +38,21 @@ mod view;
 mod walk;
 mod zip;
 
-pub use cache::{CACHE_SIZE_VARIABLE, Cache, CacheEntry, Cleared, parse_size};
+pub use cache::{CACHE_SIZE_VARIABLE, Cache, CacheEntry, Cleared};
 pub use decode::Format;
 pub use error::OpenError;
 pub use limits::{Limits, Progress, Step};
 pub use opened::{Opened, OpenedKind};
 pub use options::{CacheUse, OpenOptions};
 pub use path::printable;
+pub use size::parse_size;
 pub use tree::{FileInfo, FileKind, Files};
 pub use unpack::{Partial, Refused, UnpackOptions, Unpacked, unpack, unpack_source};
 pub use verify::{Problem, ProblemKind, Verified, verify, verify_source};
 
-use self::cache::{Key, spool, temporary};
+use self::key::Key;
 use self::opener::Opener;
+use self::spool::{spool, temporary};
 use self::unpacker::Counted;
 
 /// Opens what is at `path`.

@@ -1,19 +1,27 @@
 //! Entries of a tar archive, written one after the other in one pass: compressed, and hashed beside it.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tar::{EntryType, Header};
+use tar::EntryType;
 
 use crate::block::Block;
 use crate::error::PackError;
 use crate::hash::HashThread;
-use crate::index::{INDEX_NAME, RECORD};
+use crate::index::INDEX_NAME;
 use crate::manifest::{CoreEntry, Manifest, ScriptEntry, hex, lossy};
 use crate::source::{BytesSource, CoreSource, Part};
 use crate::stream::{MIN_ZEROS, PackOptions, StreamWriter};
+
+mod header;
+mod names;
+
+pub(crate) use names::Names;
+
+#[cfg(feature = "package")]
+use header::link_header;
+use header::{Attributes, header, seconds};
 
 /// Holes are passed in steps of this many bytes, to stay near the hashing thread and to notice a stop.
 const HOLE_STEP: u64 = 64 << 20;
@@ -100,22 +108,7 @@ impl<'a, W: Write> Packer<'a, W> {
             mode: 0o777,
             mtime: self.folder_mtime,
         };
-        let mut bytes = header(self.top, path, EntryType::Symlink, attributes);
-        // The header is the last record; a target too long for it goes before everything.
-        let at = bytes.len() - RECORD;
-        let field = 157..257;
-        let short = &target[..target.len().min(field.len())];
-        bytes[at..][field.start..field.start + short.len()].copy_from_slice(short);
-        let mut last = Header::new_gnu();
-        last.as_mut_bytes().copy_from_slice(&bytes[at..]);
-        last.set_cksum();
-        bytes[at..].copy_from_slice(last.as_bytes());
-        if short.len() < target.len() {
-            let mut before = Vec::new();
-            long(&mut before, EntryType::GNULongLink, target);
-            before.append(&mut bytes);
-            bytes = before;
-        }
+        let bytes = link_header(self.top, path, target, attributes);
         self.stream.write_all(&bytes).map_err(PackError::output)
     }
 
@@ -346,54 +339,6 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 }
 
-/// The header of an entry, with an entry before it for a long name; `path` is below the top folder.
-fn header(top: &[u8], path: &[u8], kind: EntryType, attributes: Attributes) -> Vec<u8> {
-    let mut name = top.to_vec();
-    if !path.is_empty() {
-        name.push(b'/');
-        name.extend_from_slice(path);
-    }
-    if kind == EntryType::Directory {
-        name.push(b'/');
-    }
-    let mut bytes = Vec::with_capacity(RECORD);
-    let mut header = Header::new_gnu();
-    let room = header.as_old().name.len();
-    if name.len() > room {
-        long(&mut bytes, EntryType::GNULongName, &name);
-    }
-    set_name(&mut header, &name[..name.len().min(room)]);
-    header.set_entry_type(kind);
-    header.set_size(attributes.size);
-    header.set_mode(attributes.mode);
-    set_common(&mut header, attributes.mtime);
-    bytes.extend_from_slice(header.as_bytes());
-    bytes
-}
-
-/// GNU's way for long names: an entry of its own before, with the name and a NUL as content.
-fn long(bytes: &mut Vec<u8>, kind: EntryType, name: &[u8]) {
-    let mut long = Header::new_gnu();
-    set_name(&mut long, b"././@LongLink");
-    long.set_entry_type(kind);
-    long.set_size(name.len() as u64 + 1);
-    long.set_mode(0o644);
-    set_common(&mut long, 0);
-    bytes.extend_from_slice(long.as_bytes());
-    bytes.extend_from_slice(name);
-    bytes.resize((bytes.len() + 1).next_multiple_of(RECORD), 0);
-}
-
-/// What the header of an entry says besides its name and kind.
-struct Attributes {
-    /// Bytes of content.
-    size: u64,
-    /// Permission bits.
-    mode: u32,
-    /// Seconds since 1970.
-    mtime: u64,
-}
-
 /// What becomes of a content that cannot be had as it was promised.
 pub(crate) enum Loss {
     /// It is an error.
@@ -431,47 +376,6 @@ pub(crate) enum Wrong {
     Grew,
 }
 
-/// Names given out below the top folder. Two files can claim one path: a deleted library and its successor.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    files: HashSet<Vec<u8>>,
-    folders: HashSet<Vec<u8>>,
-}
-
-impl Names {
-    /// Takes a name for a file: `path`, or if that is taken the same path below a folder of its own.
-    pub(crate) fn free(&mut self, path: Vec<u8>) -> Vec<u8> {
-        let mut name = path.clone();
-        let mut number = 1;
-        while !self.is_free(&name) {
-            name = [format!("rootfs-{number}/").as_bytes(), path.as_slice()].concat();
-            number += 1;
-        }
-        self.files.insert(name.clone());
-        name
-    }
-
-    /// Takes exactly this name, for a file or a link; `false` when it is not free.
-    #[cfg(feature = "package")]
-    pub(crate) fn take(&mut self, path: &[u8]) -> bool {
-        self.is_free(path) && self.files.insert(path.to_vec())
-    }
-
-    fn is_free(&self, path: &[u8]) -> bool {
-        let mut above = (0..path.len())
-            .filter(|&at| path[at] == b'/')
-            .map(|end| &path[..end]);
-        !self.files.contains(path)
-            && !self.folders.contains(path)
-            && above.all(|folder| !self.files.contains(folder))
-    }
-
-    /// Takes a folder; `false` when it is in the archive already.
-    fn take_folder(&mut self, path: &[u8]) -> bool {
-        !self.folders.contains(path) && self.folders.insert(path.to_vec())
-    }
-}
-
 /// Reads at most `len` bytes to the start of `room`.
 pub(crate) fn read_some(
     source: &dyn CoreSource,
@@ -486,25 +390,4 @@ pub(crate) fn read_some(
             result => return result,
         }
     }
-}
-
-/// Puts a name in a header as it is; it must fit.
-fn set_name(header: &mut Header, name: &[u8]) {
-    let field = &mut header.as_old_mut().name;
-    for (to, from) in field.iter_mut().zip(name) {
-        *to = *from;
-    }
-}
-
-/// Fills what all headers have alike, and the checksum: last.
-fn set_common(header: &mut Header, mtime: u64) {
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(mtime);
-    header.set_cksum();
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

@@ -14,13 +14,11 @@ use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use stillcore_corefile::Source;
 
 use super::error::OpenError;
-use super::limits::{Limits, Progress, Step, step};
-use crate::manifest::hex;
-use crate::sparse::SparseWriter;
+use super::key::Key;
+use super::limits::{Progress, Step, step};
+use super::size::parse_size;
 
 /// The variable that says how much the cache may hold, such as `50G`.
 pub const CACHE_SIZE_VARIABLE: &str = "STILLCORE_CACHE_SIZE";
@@ -28,21 +26,10 @@ pub const CACHE_SIZE_VARIABLE: &str = "STILLCORE_CACHE_SIZE";
 /// What it may hold unless that says otherwise.
 const DEFAULT_SIZE: u64 = 20 << 30;
 
-/// The most that is left free on a disk, and which part of a small one.
-const RESERVE: u64 = 256 << 20;
-const RESERVE_PART: u64 = 20;
-
-/// How much is written before the free space is asked for again: at most, and at least.
-const ASK_AGAIN: u64 = 64 << 20;
-const ASK_SOON: u64 = 256 << 10;
-
 /// Pause while another process unpacks the same.
 const WAIT: Duration = Duration::from_millis(50);
 
 const PARTIAL: &str = "partial";
-
-/// Bytes of both ends that are part of a key.
-const ENDS: u64 = 64 * 1024;
 
 /// The folder of unpacked files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -380,147 +367,6 @@ fn remove_abandoned(partial: &Path) -> io::Result<bool> {
     }
 }
 
-/// A temporary file without a name, and the folder it is in.
-///
-/// # Errors
-/// [`OpenError::Write`].
-pub(crate) fn temporary() -> Result<(File, PathBuf), OpenError> {
-    // Cores are large, and /tmp is often in memory.
-    let folder = match std::env::var_os("TMPDIR") {
-        Some(folder) if !folder.is_empty() => PathBuf::from(folder),
-        _ => PathBuf::from("/var/tmp"),
-    };
-    let folder = match folder.is_dir() {
-        true => folder,
-        false => std::env::temp_dir(),
-    };
-    let file = tempfile::tempfile_in(&folder).map_err(OpenError::write(&folder))?;
-    Ok((file, folder))
-}
-
-/// Writes a stream to an empty file, with holes for its zeros, within the limits and what the disk has room for.
-/// `done` says how far the reading has come, of `total`.
-pub(crate) fn spool(
-    reader: &mut dyn Read,
-    file: &File,
-    folder: &Path,
-    limits: &Limits,
-    progress: Option<&Progress>,
-    done: &dyn Fn() -> Step,
-) -> Result<(), OpenError> {
-    let mut room = Room::new(folder);
-    let mut writer = SparseWriter::new(file);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                // What came before may be of use.
-                let _ = writer.flush();
-                return Err(error.into());
-            }
-        };
-        limits.check_unpacked(writer.position().saturating_add(n as u64))?;
-        room.check(writer.data_bytes() + n as u64)?;
-        writer
-            .write_all(&buffer[..n])
-            .map_err(OpenError::write(folder))?;
-        step(progress, done())?;
-    }
-    writer.flush().map_err(OpenError::write(folder))
-}
-
-/// Watches the free space of a disk while something is written to it.
-pub(crate) struct Room {
-    folder: PathBuf,
-    /// Bytes written up to which it need not be asked again.
-    until: u64,
-    asked: bool,
-}
-
-impl Room {
-    pub(crate) fn new(folder: &Path) -> Room {
-        Room {
-            folder: folder.to_owned(),
-            until: 0,
-            asked: false,
-        }
-    }
-
-    /// Before so many bytes have been written in all.
-    pub(crate) fn check(&mut self, written: u64) -> Result<(), OpenError> {
-        if self.asked && written < self.until {
-            return Ok(());
-        }
-        self.asked = true;
-        // Where that cannot be told, writing will tell.
-        let Ok(disk) = nix::sys::statvfs::statvfs(&self.folder) else {
-            self.until = written + ASK_AGAIN;
-            return Ok(());
-        };
-        #[allow(clippy::useless_conversion)] // narrower elsewhere
-        let bytes = |blocks| u64::from(blocks).saturating_mul(u64::from(disk.fragment_size()));
-        let reserve = RESERVE.min(bytes(disk.blocks()) / RESERVE_PART);
-        let free = bytes(disk.blocks_available()).saturating_sub(reserve);
-        if free == 0 {
-            return Err(OpenError::NoSpace {
-                folder: self.folder.clone(),
-                free,
-            });
-        }
-        self.until = written + (free / 2).clamp(ASK_SOON, ASK_AGAIN);
-        Ok(())
-    }
-}
-
-/// Under which name something is kept, and what it is, for people.
-#[derive(Debug, Clone)]
-pub(crate) struct Key {
-    hash: String,
-    origin: String,
-}
-
-impl Key {
-    /// That of an open file.
-    pub(crate) fn of(path: &Path, metadata: &Metadata, source: &dyn Source) -> io::Result<Key> {
-        let mut sha = Sha256::new();
-        sha.update(b"stillcore cache 1");
-        let numbers = [
-            metadata.dev(),
-            metadata.ino(),
-            metadata.len(),
-            metadata.mtime() as u64,
-            metadata.mtime_nsec() as u64,
-        ];
-        for number in numbers {
-            sha.update(number.to_le_bytes());
-        }
-        let mut end = vec![0; ENDS as usize];
-        for at in [0, source.len().saturating_sub(ENDS)] {
-            let n = source.read_at(at, &mut end)?;
-            sha.update(&end[..n]);
-        }
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Key {
-            hash: hex(&sha.finalize()[..16]),
-            origin: path.display().to_string(),
-        })
-    }
-
-    /// That of something inside.
-    pub(crate) fn inside(&self, name: &[u8]) -> Key {
-        let mut sha = Sha256::new();
-        sha.update(&self.hash);
-        sha.update(name);
-        Key {
-            hash: hex(&sha.finalize()[..16]),
-            origin: format!("{}: {}", self.origin, super::path::printable(name)),
-        }
-    }
-}
-
 /// The key in the name of one of our files.
 fn key_of(path: &Path) -> Option<String> {
     let stem = path.file_stem()?.to_str()?;
@@ -559,52 +405,4 @@ fn remove(path: &Path) -> io::Result<()> {
 fn on_disk(metadata: &Metadata) -> u64 {
     // POSIX counts in these, whatever the disk does.
     metadata.blocks().saturating_mul(512)
-}
-
-/// `1500`, `20G`, `1.5T`, `500 MB`: powers of 1024.
-pub fn parse_size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim().to_ascii_uppercase();
-    let unit = unit.trim_end_matches('B').trim_end_matches('I');
-    let shift = match unit {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return None,
-    };
-    if let Ok(whole) = number.parse::<u64>() {
-        return whole.checked_mul(1 << shift);
-    }
-    let number: f64 = number.parse().ok()?;
-    let size = number * (1_u64 << shift) as f64;
-    (size.is_finite() && size >= 0.0 && size < u64::MAX as f64).then_some(size as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        for (text, size) in [
-            ("0", Some(0)),
-            ("1500", Some(1500)),
-            ("2k", Some(2048)),
-            ("20G", Some(20 << 30)),
-            (" 1.5 TiB ", Some(3 << 39)),
-            ("500 MB", Some(500 << 20)),
-            ("", None),
-            ("-1", None),
-            ("ten", None),
-            ("99999999999T", None),
-        ] {
-            assert_eq!(parse_size(text), size, "{text}");
-        }
-    }
 }

@@ -6,14 +6,15 @@ use std::sync::{Arc, PoisonError};
 use stillcore_corefile::Source;
 
 use super::blocks::Blocks;
-use super::cache::Key;
 use super::decode::Format;
+use super::entry::Kind as EntryKind;
 use super::error::OpenError;
 use super::find::{below, find_core, is_core, kind_of, read_head};
+use super::key::Key;
 use super::opened::{Opened, OpenedKind};
 use super::options::OpenOptions;
 use super::path::{parts, printable};
-use super::tar::{Kind as EntryKind, Walk};
+use super::tar::Walk;
 use super::tree::{Files, Node};
 use super::unpacker::Unpacker;
 use super::view::{Cursor, Holed, Stretch, read_exact_at};

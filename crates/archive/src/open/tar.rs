@@ -3,94 +3,31 @@
 //! The `tar` crate reads the headers; what lies between them is read here, because it believes how long a name is that
 //! an archive promises, and does not know the sparse files that GNU tar and bsdtar write by default (pax).
 
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io;
 
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
+use super::entry::{Entry, Kind, Sink};
 use super::error::{OpenError, TAR_TOO_EARLY};
 use super::limits::Limits;
-use super::view::{Cursor, Extent};
+use super::view::Extent;
+
+mod extras;
+mod input;
+mod map;
+
+pub(crate) use input::{Input, Stream};
+
+use extras::{Extras, Sparse};
+use map::{MAX_EXTENTS, Map};
 
 const RECORD: u64 = 512;
 
 /// Longest list of extended attributes of an entry.
 const MAX_PAX: u64 = 1 << 20;
 
-/// Most stretches of data in one file with holes.
-const MAX_EXTENTS: usize = 1 << 20;
-
 /// Longest map of one.
 const MAX_MAP: u64 = 64 << 20;
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    File,
-    Folder,
-    /// The target as it is written.
-    Symlink(Vec<u8>),
-    /// The path of another entry.
-    HardLink(Vec<u8>),
-    /// A device, a pipe, or something unknown; what, in words.
-    Other(&'static str),
-}
-
-/// An entry of an archive.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    /// As it is written, of any form.
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
-    /// Bytes of content, holes included.
-    pub(crate) size: u64,
-    /// Where the stored bytes begin, in the archive.
-    pub(crate) start: u64,
-    /// How many there are.
-    pub(crate) stored: u64,
-    /// For a file with holes.
-    pub(crate) extents: Option<Arc<[Extent]>>,
-    pub(crate) mode: u32,
-    pub(crate) mtime: u64,
-}
-
-/// Bytes in order, some of which are passed over.
-pub(crate) trait Input: Read {
-    fn skip(&mut self, n: u64) -> io::Result<()>;
-}
-
-impl Input for Cursor {
-    fn skip(&mut self, n: u64) -> io::Result<()> {
-        Cursor::skip(self, n)
-    }
-}
-
-/// A stream; what is passed over is read all the same.
-pub(crate) struct Stream<R>(pub(crate) R);
-
-impl<R: Read> Read for Stream<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
-    }
-}
-
-impl<R: Read> Input for Stream<R> {
-    fn skip(&mut self, n: u64) -> io::Result<()> {
-        let skipped = io::copy(&mut (&mut self.0).take(n), &mut io::sink())?;
-        if skipped == n {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
-    }
-}
-
-/// Content of a file, in order.
-pub(crate) trait Sink {
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), OpenError>;
-    /// A hole.
-    fn zeros(&mut self, n: u64) -> Result<(), OpenError>;
-}
 
 /// Goes from entry to entry.
 pub(crate) struct Walk<I> {
@@ -467,132 +404,9 @@ pub(crate) fn checksum_is_right(record: &[u8]) -> bool {
     [unsigned, signed].contains(&i64::from(promised))
 }
 
-/// What entries before an entry say about it.
-#[derive(Debug, Default)]
-struct Extras {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    sparse: Option<Sparse>,
-    any: bool,
-}
-
-#[derive(Debug, Default)]
-struct Sparse {
-    major: Option<u64>,
-    name: Option<Vec<u8>>,
-    size: Option<u64>,
-    /// Offsets and lengths in turn.
-    numbers: Vec<u64>,
-}
-
-impl Extras {
-    fn is_empty(&self) -> bool {
-        self.path.is_none() && self.link.is_none() && !self.any
-    }
-
-    fn pax(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
-        let bad = || OpenError::damaged("the attributes of an entry in the tar archive");
-        self.any = true;
-        let mut rest = bytes;
-        while let Some((key, value, behind)) = pax_record(rest) {
-            rest = behind;
-            if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
-                self.sparse
-                    .get_or_insert_with(Sparse::default)
-                    .set(key, value)
-                    .ok_or_else(bad)?;
-                continue;
-            }
-            match key {
-                b"path" => self.path = Some(value.to_vec()),
-                b"linkpath" => self.link = Some(value.to_vec()),
-                b"size" => self.size = Some(decimal(value).ok_or_else(bad)?),
-                _ => {}
-            }
-        }
-        // Some writers fill the rest of the block with zeros.
-        match rest.iter().all(|&byte| byte == 0) {
-            true => Ok(()),
-            false => Err(bad()),
-        }
-    }
-}
-
-/// The first of the attributes, `LENGTH KEY=VALUE\n`, and what comes behind it. The length is that of all of it: a value may
-/// have line ends of its own, as names of files have, where the tar crate's reader sees the next attribute.
-fn pax_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
-    let length = usize::try_from(decimal(&bytes[..space])?).ok()?;
-    let (record, behind) = bytes.split_at_checked(length)?;
-    let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
-    let equals = record.iter().position(|&byte| byte == b'=')?;
-    Some((&record[..equals], &record[equals + 1..], behind))
-}
-
-impl Sparse {
-    fn set(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        match key {
-            b"major" => self.major = Some(decimal(value)?),
-            b"name" => self.name = Some(value.to_vec()),
-            b"realsize" | b"size" => self.size = Some(decimal(value)?),
-            b"offset" | b"numbytes" => self.numbers.push(decimal(value)?),
-            b"map" => {
-                self.numbers = value
-                    .split(|&byte| byte == b',')
-                    .filter(|number| !number.is_empty())
-                    .map(decimal)
-                    .collect::<Option<_>>()?;
-            }
-            _ => {}
-        }
-        Some(())
-    }
-}
-
-fn decimal(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 #[derive(Default)]
 struct Lines {
     record: Vec<u8>,
     at: usize,
     taken: u64,
-}
-
-/// The stretches of data of a sparse file.
-#[derive(Default)]
-struct Map {
-    extents: Vec<Extent>,
-    end: u64,
-    stored: u64,
-}
-
-impl Map {
-    fn add(&mut self, at: u64, len: u64) -> Result<(), OpenError> {
-        let bad = || OpenError::damaged("the map of a sparse file in the tar archive");
-        if at < self.end || self.extents.len() >= MAX_EXTENTS {
-            return Err(bad());
-        }
-        self.end = at.checked_add(len).ok_or_else(bad)?;
-        if len > 0 {
-            self.extents.push(Extent {
-                at,
-                len,
-                stored: self.stored,
-            });
-        }
-        self.stored = self.stored.checked_add(len).ok_or_else(bad)?;
-        Ok(())
-    }
-
-    fn finish(self, size: u64, stored: u64) -> Result<Arc<[Extent]>, OpenError> {
-        if self.end > size || self.stored != stored {
-            return Err(OpenError::damaged(
-                "the map of a sparse file in the tar archive does not match its size",
-            ));
-        }
-        Ok(self.extents.into())
-    }
 }

@@ -23,13 +23,13 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use stillcore_corefile::{FileSource, Source};
 
-use super::cache::Room;
 use super::decode::Format;
+use super::entry::{Entry, Kind, Sink};
 use super::error::OpenError;
 use super::limits::{Limits, Progress};
 use super::path::{folder, follow, name, parts, printable};
+use super::room::Room;
 use super::staging::Staging;
-use super::tar::{Entry, Kind, Sink};
 use super::walk::{Content, Visitor, walk};
 use crate::sparse::SparseWriter;
 

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stillcore_corefile::{FileSource, Source};
 
-use super::cache::{Cache, Cached, Filled, Key, spool, temporary};
+use super::cache::{Cache, Cached, Filled};
 use super::decode::Format;
 use super::error::OpenError;
+use super::key::Key;
 use super::limits::Step;
 use super::options::{CacheUse, OpenOptions};
+use super::spool::{spool, temporary};
 use super::view::Cursor;
 use super::zip::Zip;
 

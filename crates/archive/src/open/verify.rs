@@ -9,16 +9,16 @@ use sha2::{Digest, Sha256};
 use stillcore_corefile::{CoreFile, FileSource, Source, build_id};
 
 use super::blocks::Blocks;
-use super::cache::Key;
 use super::decode::Format;
+use super::entry::{Entry, Kind, Sink};
 use super::error::OpenError;
 use super::find::below;
+use super::key::Key;
 use super::limits::{Step, step};
 use super::opened::{Opened, OpenedKind};
 use super::opener::Opener;
 use super::options::OpenOptions;
 use super::path::{parts, printable};
-use super::tar::{Entry, Kind, Sink};
 use super::walk::{Content, Visitor, walk};
 use crate::Compression;
 use crate::Manifest;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stillcore_corefile::Source;
 
 use super::decode::{Format, HEAD};
+use super::entry::{Entry, Kind, Sink};
 use super::error::OpenError;
 use super::limits::{Limits, Progress, Step, step};
-use super::tar::{Entry, Input, Kind, Sink, Stream, Walk};
+use super::tar::{Input, Stream, Walk};
 use super::view::Cursor;
 use super::zip::Zip;
 

@@ -8,10 +8,10 @@ use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::cut_zip::{Local, locals};
+use super::entry::{Entry, Kind, Sink};
 use super::error::OpenError;
 use super::limits::Limits;
 use super::path::printable;
-use super::tar::{Entry, Kind, Sink};
 use super::view::{Cursor, Stretch};
 
 /// An open zip archive.
