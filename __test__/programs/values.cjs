@@ -154,6 +154,8 @@ function typedArrays() {
     add('typed array over a resizable buffer', part, 'Uint8Array(2) [ 2, 3 ]');
     add('DataView that tracks its buffer', trackingView, 'DataView { byteLength: 5, byteOffset: 1, buffer: ArrayBuffer { [Uint8Contents]: <01 02 03 04 05 06>, byteLength: 6, maxByteLength: 16 } }');
     add('typed array beyond its buffer', gone, 'Uint8Array(0) []');
+    // Pages that nothing ever wrote to or read.
+    add('ArrayBuffer, never touched', new ArrayBuffer(1 << 20, { maxByteLength: 1 << 24 }), `ArrayBuffer { [Uint8Contents]: <${'00 '.repeat(50)}... 1048526 more bytes>, byteLength: 1048576, maxByteLength: 16777216 }`);
     const shared = new SharedArrayBuffer(2, { maxByteLength: 8 });
     const growing = new Uint8Array(shared);
     shared.grow(4);
@@ -562,6 +564,9 @@ function others() {
   const memory = new WebAssembly.Memory({ initial: 1 });
   new Uint8Array(memory.buffer)[0] = 255;
   add('WebAssembly.Memory', memory, /^WebAssembly\.Memory \{ \[\[buffer\]\]: ArrayBuffer \{ \[Uint8Contents\]: <ff 00 .* byteLength: 65536/);
+  const unused = new WebAssembly.Memory({ initial: 1 });
+  unused.buffer;
+  add('WebAssembly.Memory, never touched', unused, /^WebAssembly\.Memory \{ \[\[buffer\]\]: ArrayBuffer \{ \[Uint8Contents\]: <00 00 .* byteLength: 65536/);
   add('WebAssembly.Instance', wasm, 'WebAssembly.Instance { [[exports]]: [Object: null prototype] { f: [Function: 0] } }');
   add('WebAssembly.Memory, its buffer not asked for', new WebAssembly.Memory({ initial: 2 }), /^WebAssembly\.Memory \{ (\[\[byteLength\]\]: 131072|\[\[buffer\]\]: ArrayBuffer \{ .*byteLength: 131072) /);
   const table = new WebAssembly.Table({ initial: 2, element: 'externref' });

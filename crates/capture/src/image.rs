@@ -39,6 +39,8 @@ pub struct Image {
     pub left_out: u64,
     /// What is left out of mapped files and may be other than in the file: readers must not take it from there.
     not_as_in_file: Vec<Range<u64>>,
+    /// Private memory that was never touched, and has no bytes in the core: zeros.
+    untouched: Vec<Range<u64>>,
 }
 
 /// A mapping that is not in the core, or a part of one.
@@ -81,6 +83,9 @@ pub(crate) struct Sources<'a> {
     pub(crate) mappings: &'a [Mapping],
     /// Ranges that are marked MADV_DONTDUMP; sorted.
     pub(crate) dont_dump: &'a [Range<u64>],
+    /// Ranges whose untouched pages may have held something in the process: wiped by the fork, or filled by somebody else on
+    /// demand; sorted. None where that is not known.
+    pub(crate) not_told: Option<&'a [Range<u64>]>,
     /// The copy's page map.
     pub(crate) pages: &'a File,
     /// The page map of this process, for shared memory: a fork does not copy its entries.
@@ -112,6 +117,7 @@ impl Image {
         let mut segments = Vec::new();
         let mut skipped = Vec::new();
         let mut not_as_in_file = Vec::new();
+        let mut untouched = Vec::new();
         for mapping in sources.mappings {
             match left_out(mapping, sources) {
                 Some(reason) => {
@@ -125,7 +131,18 @@ impl Image {
                     });
                     segments.push(Segment::without_bytes(mapping));
                 }
-                None => plan_mapping(mapping, sources, &mut segments)?,
+                None => {
+                    plan_mapping(mapping, sources, &mut segments)?;
+                    if let Some(segment) = segments.last()
+                        && is_private(mapping)
+                        && is_told(mapping, sources.not_told)
+                    {
+                        let rest = segment.range.start + segment.file_size..segment.range.end;
+                        if rest.start < rest.end && untouched.len() < MOST_UNTOUCHED {
+                            untouched.push(rest);
+                        }
+                    }
+                }
             }
         }
         let mut image = Image {
@@ -135,6 +152,7 @@ impl Image {
             skipped,
             left_out: 0,
             not_as_in_file,
+            untouched: joined(untouched),
         };
         image.finish(sources);
         image.shrink(sources);
@@ -155,7 +173,8 @@ impl Image {
             }
             notes::fpregset(&mut notes, thread);
         }
-        let made_by = notes::with_left_out(sources.made_by, &self.not_as_in_file);
+        let made_by = notes::with_ranges(sources.made_by, "leftOut", &self.not_as_in_file);
+        let made_by = notes::with_ranges(&made_by, "untouched", &self.untouched);
         notes::made_by(&mut notes, &made_by);
 
         let count = self.segments.len() as u64 + 1;
@@ -251,6 +270,24 @@ fn flags(mapping: &Mapping) -> u32 {
         }
     };
     bit(0, b'r', 4) | bit(1, b'w', 2) | bit(2, b'x', 1)
+}
+
+/// Most stretches that are listed as never touched.
+const MOST_UNTOUCHED: usize = 4096;
+
+/// Memory of the program's own that it can read: what has no page there reads as zero.
+fn is_private(mapping: &Mapping) -> bool {
+    mapping.backing.inode == 0 && !mapping.is_shared() && mapping.permissions[0] == b'r'
+}
+
+/// Whether the copy's pages tell what the process had.
+fn is_told(mapping: &Mapping, not_told: Option<&[Range<u64>]>) -> bool {
+    not_told.is_some_and(|not_told| {
+        let at = not_told.partition_point(|range| range.end <= mapping.range.start);
+        not_told
+            .get(at)
+            .is_none_or(|range| range.start >= mapping.range.end)
+    })
 }
 
 fn left_out(mapping: &Mapping, sources: &Sources<'_>) -> Option<&'static str> {

@@ -34,20 +34,21 @@ impl Live {
                  mount options of /proc forbid it.",
             ));
         };
-        let dont_dump = match &settled.files.smaps {
-            Some(smaps) => {
-                let mut text = Vec::new();
-                io::Read::read_to_end(&mut &*smaps, &mut text).map_err(|error| {
-                    Failure::io(&error, "read", Some("/proc/self/smaps".as_ref()))
-                })?;
-                maps::flagged(&text, b"dd")
-            }
-            None => Vec::new(),
-        };
+        let mut text = Vec::new();
+        if let Some(smaps) = &settled.files.smaps {
+            io::Read::read_to_end(&mut &*smaps, &mut text)
+                .map_err(|error| Failure::io(&error, "read", Some("/proc/self/smaps".as_ref())))?;
+        }
+        let dont_dump = maps::flagged(&text, b"dd");
+        // MADV_WIPEONFORK, and userfaultfd.
+        let mut not_told = maps::flagged(&text, b"wf");
+        not_told.extend(maps::flagged(&text, b"um"));
+        maps::sort(&mut not_told);
         let own_pages = File::open("/proc/self/pagemap").ok();
         let sources = Sources {
             mappings: &maps::parse(&settled.maps),
             dont_dump: &dont_dump,
+            not_told: settled.files.smaps.is_some().then_some(&not_told),
             pages,
             own_pages: own_pages.as_ref(),
             memory,

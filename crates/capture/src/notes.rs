@@ -183,9 +183,10 @@ pub(crate) fn made_by(out: &mut Vec<u8>, json: &str) {
     note(out, b"stillcore", NT_MADE_BY, json.as_bytes());
 }
 
-/// The vendor note's JSON, an object, and in it the addresses of mapped files that held other bytes than the files and are
-/// not in the core: a reader would take them from the files.
-pub(crate) fn with_left_out(made_by: &str, ranges: &[Range<u64>]) -> String {
+/// The vendor note's JSON, an object, and in it a list of addresses under a name: `leftOut`, of mapped files that held other
+/// bytes than the files and are not in the core, since a reader would take them from the files; `untouched`, memory that no
+/// page was ever given to, and that is not in the core since it is zero.
+pub(crate) fn with_ranges(made_by: &str, name: &str, ranges: &[Range<u64>]) -> String {
     let Some(open) = made_by.strip_suffix('}').filter(|_| !ranges.is_empty()) else {
         return made_by.to_owned();
     };
@@ -194,7 +195,7 @@ pub(crate) fn with_left_out(made_by: &str, ranges: &[Range<u64>]) -> String {
         .map(|range| format!("[\"{:#x}\",\"{:#x}\"]", range.start, range.end))
         .collect();
     let comma = if open.ends_with('{') { "" } else { "," };
-    format!("{open}{comma}\"leftOut\":[{}]}}", listed.join(","))
+    format!("{open}{comma}\"{name}\":[{}]}}", listed.join(","))
 }
 
 #[cfg(test)]
@@ -203,14 +204,14 @@ mod tests {
 
     #[test]
     fn what_is_left_out_of_files_is_in_the_vendor_note() {
-        assert_eq!(with_left_out("{\"pid\":7}", &[]), "{\"pid\":7}");
+        assert_eq!(with_ranges("{\"pid\":7}", "leftOut", &[]), "{\"pid\":7}");
         assert_eq!(
-            with_left_out("{\"pid\":7}", &[0x1000..0x3000, 0x8000..0x9000]),
+            with_ranges("{\"pid\":7}", "leftOut", &[0x1000..0x3000, 0x8000..0x9000]),
             r#"{"pid":7,"leftOut":[["0x1000","0x3000"],["0x8000","0x9000"]]}"#
         );
         assert_eq!(
-            with_left_out("{}", &[0..1]),
-            r#"{"leftOut":[["0x0","0x1"]]}"#
+            with_ranges("{}", "untouched", &[0..1]),
+            r#"{"untouched":[["0x0","0x1"]]}"#
         );
     }
 

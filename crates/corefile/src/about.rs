@@ -82,6 +82,8 @@ pub struct CaptureNote {
     pub threads: Vec<(i64, String)>,
     /// Addresses of mapped files that held other bytes than the files, and are not in the core (`leftOut`).
     pub left_out: Vec<Range<u64>>,
+    /// Memory that was never touched, and is not in the core since it is zero (`untouched`).
+    pub untouched: Vec<Range<u64>>,
     /// The note as it stands there.
     pub json: String,
 }
@@ -244,16 +246,20 @@ impl About {
                     Some((thread["tid"].as_i64()?, thread["name"].as_str()?.to_owned()))
                 })
                 .collect(),
-            left_out: value["leftOut"]
-                .as_array()
-                .map_or(&[][..], Vec::as_slice)
-                .iter()
-                .filter_map(|range| Some(address(&range[0])?..address(&range[1])?))
-                .collect(),
+            left_out: ranges(&value["leftOut"]),
+            untouched: ranges(&value["untouched"]),
             json,
         });
         Ok(())
     }
+}
+
+/// `[["0x7f3a00400000", "0x7f3a00401000"]]`
+fn ranges(list: &Value) -> Vec<Range<u64>> {
+    let list = list.as_array().map_or(&[][..], Vec::as_slice);
+    list.iter()
+        .filter_map(|range| Some(address(&range[0])?..address(&range[1])?))
+        .collect()
 }
 
 /// `"0x7f3a00401000"`

@@ -100,6 +100,30 @@ impl Memory {
         self.sorted = Arc::new(self.ranges.sorted());
     }
 
+    /// What is missing of these is zero: who made the core knows that no page was ever there.
+    pub(crate) fn zero(&mut self, untouched: &[Range<u64>]) {
+        let mut sorted = untouched.to_vec();
+        sorted.retain(|range| range.start < range.end);
+        sorted.sort_by_key(|range| range.start);
+        // A list that overlaps is none of ours.
+        sorted.dedup_by(|next, before| next.start < before.end);
+        for range in sorted {
+            let missing = self.ranges.missing_in(&range);
+            let parts: Vec<MemoryRange> = missing
+                .filter(|known| known.flags.is_some())
+                .map(|known| MemoryRange {
+                    start: known.start.max(range.start),
+                    end: known.end.min(range.end),
+                    flags: known.flags,
+                    backing: Backing::Zero,
+                })
+                .collect();
+            for part in parts {
+                self.ranges.splice(part);
+            }
+        }
+    }
+
     /// Fills what is missing of `ranges` (addresses, and where they begin in the file) from a file. What the file has
     /// no bytes for up to the next page is zero, as in any mapping; pages behind its end stay missing, and so does what
     /// is `withheld` (each list sorted, without overlaps).

@@ -65,6 +65,12 @@ impl Process {
         }
         let ranges: Vec<_> = about.files.iter().map(|file| file.range.clone()).collect();
         let mut memory = Memory::with_mappings(&core, &ranges);
+        memory.zero(
+            about
+                .capture
+                .as_ref()
+                .map_or(&[], |capture| &capture.untouched),
+        );
         let files = Arc::new(files.clone());
         let mut modules = modules(&about, &memory, |module| find_file(module, &files));
         let written = Written::of(&core, &about);

@@ -97,6 +97,7 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 mod tests {
     use super::*;
     use crate::about::CaptureNote;
+    use crate::memory::{Backing, Memory};
 
     const W: u32 = 6;
     const R: u32 = 4;
@@ -144,6 +145,21 @@ mod tests {
         );
         let written = Written::of(&core, &About::default());
         assert_eq!(written.everywhere, [0x10000..0x12000, 0x20000..0x23000]);
+    }
+
+    #[test]
+    fn what_was_never_touched_is_zero_and_the_rest_is_missing() {
+        let core = core(&[(W, 0x10000, 1, 3), (W, 0x20000, 0, 3)], 1);
+        let mut memory = Memory::new(&core);
+        memory.zero(&[0x21000..0x22000, 0x10000..0x11000, 0x30000..0x31000]);
+        memory.settle();
+        let backing = |at| memory.range_at(at).map(|range| range.backing);
+        assert_eq!(memory.read_u32(0x21ffc).unwrap(), 0);
+        assert!(matches!(backing(0x10000), Some(Backing::Core { .. })));
+        for at in [0x11000, 0x20ffc, 0x22000] {
+            assert_eq!(backing(at), Some(Backing::Missing), "{at:#x}");
+        }
+        assert_eq!(backing(0x30000), None);
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Process {
         Image::plan(&Sources {
             mappings: &crate::maps::parse(self.maps.as_bytes()),
             dont_dump: &[],
+            not_told: Some(&[]),
             pages: &self.pages,
             own_pages: None,
             memory: &self.memory,
@@ -520,4 +521,35 @@ fn more_segments_than_the_header_can_count() {
         assert_eq!(page(&core, &headers, 0x10000).unwrap()[0], 3);
         assert_eq!(page(&core, &headers, last).unwrap()[*PAGE as usize - 1], 4);
     }
+}
+
+#[test]
+fn private_memory_that_was_never_touched_is_in_the_note() {
+    let page = *PAGE;
+    let mut process = Process::new();
+    // Touched at its beginning, and the rest are holes of the core; never touched; not to be read; shared; of a file.
+    process.map(0x10000, 4, "rw-p", "00000000 00:00 0");
+    process.write(0x10000, 7);
+    process.map(0x20000, 2, "rw-p", "00000000 00:00 0");
+    process.map(0x20000 + 2 * page, 2, "r--p", "00000000 00:00 0");
+    process.map(0x40000, 2, "---p", "00000000 00:00 0");
+    process.map(0x50000, 2, "rw-s", "00000000 00:00 9 /dev/zero (deleted)");
+    process.map(0x60000, 2, "rw-p", "00000000 08:01 9 /a/file");
+    let image = process.plan(&Wanted::default(), &[], &[]);
+    let never = 0x20000..0x20000 + 4 * page;
+    assert_eq!(image.untouched, std::slice::from_ref(&never));
+    let told = format!(r#""untouched":[["{:#x}","{:#x}"]]"#, never.start, never.end);
+    let core = process.dump(&image);
+    assert!(
+        core.windows(told.len())
+            .any(|bytes| bytes == told.as_bytes())
+    );
+}
+
+#[test]
+fn what_the_fork_wiped_is_not_said_to_be_untouched() {
+    let mapping = &crate::maps::parse(b"10000-20000 rw-p 00000000 00:00 0 \n")[0];
+    assert!(is_told(mapping, Some(&[0..0x10000, 0x20000..0x30000])));
+    assert!(!is_told(mapping, Some(&[0x1f000..0x30000])));
+    assert!(!is_told(mapping, None));
 }

@@ -18,7 +18,7 @@ pub enum Backing {
         /// In bytes from the start of the file.
         offset: u64,
     },
-    /// Zeros: what a mapping has behind the end of its file.
+    /// Zeros: what a mapping has behind the end of its file, and what was never touched, where the core says so.
     Zero,
     /// The process had memory here, and its bytes are not to be had. Reading it is an error.
     Missing,
