@@ -113,7 +113,8 @@ impl Target for CoreTarget {
                         .process
                         .module_at(range.start)
                         .map(|module| String::from_utf8_lossy(&module.path).into_owned()),
-                    held: if matches!(range.backing, Backing::Missing) {
+                    // What was never touched has nothing to look for, and may be gigabytes.
+                    held: if matches!(range.backing, Backing::Missing | Backing::Zero) {
                         0
                     } else {
                         range.end - range.start
