@@ -332,6 +332,7 @@ const asynchronous = {
   async moduleLater() { globalThis.leave = leave; const { default: Shop } = await import('./modules/later.mjs'); return await new Shop().open(); },
   async file() { return await new Promise((resolve) => fs.stat(__filename, () => resolve(leave()))); },
   async hotAwaits() { leaves = false; const step = async (n) => { await null; return maybe(n); }; for (let n = 0; n < 20_000; n++) await step(n); leaves = true; const value = await step(1); leaves = false; return value; },
+  ...wasm.suspendable(leave),
   async two() { const shared = middle(); return (await Promise.all([shared, shared.then((x) => x)]))[0]; },
 };
 

@@ -86,3 +86,19 @@ exports.endless = (leave) => {
   const spin = { as: 'spin', name: 'spin', code: [...call(0), 0x03, 0x40, 0x0c, 0, 0x0b] };
   return { wasm() { return instance({ name: 'endless', functions: [spin, { code: call(1), as: 'run', name: 'run' }] }, leave).run(); } };
 };
+
+/** Scenarios on a stack that WebAssembly has for itself; none where it cannot be suspended. */
+exports.suspendable = (leave) => {
+  const { promising, Suspending } = WebAssembly;
+  if (!promising) return {};
+  const module = { name: 'shop', functions: [{ code: [...call(0), nop, ...call(0)], name: 'twice' }, { code: call(1), as: 'run', name: 'go' }] };
+  const run = (out) => promising(instance(module, out).run)();
+  return {
+    async promising() { return await run(leave); },
+    async promisingMethod() { return await [1].map(() => run(() => [2].forEach(() => leave())))[0]; },
+    async resumed() { let times = 0; const caller = async () => await run(new Suspending(() => (times++ === 0 ? Promise.resolve() : leave()))); return await caller(); },
+    async suspended() { return await run(new Suspending(async () => { await null; return leave(); })); },
+    async promisingTwice() { return await run(() => { run(function inside() { leave(); }); }); },
+    async resumedTwice() { let times = 0; const out = new Suspending(async () => { if (times++ === 0) return; await run(new Suspending(() => (times++ < 3 ? Promise.resolve() : leave()))); }); return await run(out); },
+  };
+};

@@ -126,20 +126,20 @@ impl V8 {
         )
     }
 
+    /// The first field of an object that refers to one of such a type.
+    pub(crate) fn field_of_type(&self, object: Tagged, name: &str) -> Option<Tagged> {
+        self.object_fields(object)?
+            .into_iter()
+            .find(|field| self.type_name_of(*field).as_deref() == Some(name))
+    }
+
     fn wasm_module_object(&self, instance: Tagged) -> Option<Tagged> {
         let mut at = instance;
         for _ in 0..2 {
-            let fields = self.object_fields(at)?;
-            let of_type = |name: &str| {
-                fields
-                    .iter()
-                    .copied()
-                    .find(|field| self.type_name_of(*field).as_deref() == Some(name))
-            };
-            if let Some(module) = of_type("WASM_MODULE_OBJECT") {
+            if let Some(module) = self.field_of_type(at, "WASM_MODULE_OBJECT") {
                 return Some(module);
             }
-            at = of_type("WASM_INSTANCE_OBJECT")?;
+            at = self.field_of_type(at, "WASM_INSTANCE_OBJECT")?;
         }
         None
     }

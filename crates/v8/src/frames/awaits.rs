@@ -61,7 +61,8 @@ impl V8 {
                         running.then(|| self.generator_promise(generator))?
                     }
                     None => {
-                        let promise = field(self.c.task_promise)?;
+                        let promise = self.suspender_promise(handler);
+                        let promise = promise.or_else(|| field(self.c.task_promise))?;
                         (self.kind_of(promise).ok()? == Kind::JsPromise).then_some(promise)
                     }
                 }
@@ -73,6 +74,15 @@ impl V8 {
             }
             _ => None,
         }
+    }
+
+    /// The promise that a call of WebAssembly has given which a handler resumes: from the handler's data to the suspender,
+    /// which has it. (`TryGetWasmSuspender` in `execution/isolate.cc`.)
+    fn suspender_promise(&self, handler: Tagged) -> Option<Tagged> {
+        let shared = self.shared_of(handler).ok()?;
+        let data = self.field_of_type(shared, "WASM_RESUME_DATA")?;
+        let suspender = self.field_of_type(data, "WASM_SUSPENDER_OBJECT")?;
+        self.field_of_type(suspender, "JS_PROMISE")
     }
 
     /// Adds the functions that wait for a promise as V8's traces have them: as long as exactly one does. (`CaptureAsyncStackTrace`

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use super::js::Place;
+use super::switch::{Way, is_switch};
 use super::{Frame, FrameKind};
 use crate::tagged::Tagged;
 use crate::target::{NativeFrame, ThreadState};
@@ -217,13 +218,14 @@ impl V8 {
             low,
             high: fp,
         };
-        let mut last = low;
+        let mut way = Way::new(self, low);
         while segment.frames.len() < MAX_FRAMES {
-            if fp & 7 != 0 || fp < last {
+            if !way.goes_on(fp) {
                 break;
             }
-            last = fp + 1;
-            segment.high = fp;
+            if way.is_home() {
+                segment.high = fp;
+            }
             let Ok(marker) = self.memory.u64(self.at(fp, self.c.fp_context)) else {
                 break;
             };
@@ -260,13 +262,21 @@ impl V8 {
                 {
                     segment.frames.push(frame);
                 }
-                let name = match self.builtin_at(pc) {
+                let title = match self.builtin_at(pc) {
                     Some(builtin) if !builtin.is_empty() => format!("{builtin} [{name}]"),
                     _ => format!("[{name}]"),
                 };
-                let mut frame = self.blank(FrameKind::Internal, name);
+                let mut frame = self.blank(FrameKind::Internal, title);
                 (frame.pc, frame.fp) = (pc, fp);
                 segment.frames.push(frame);
+                // The end of a stack that WebAssembly had for itself.
+                if is_switch(&name)
+                    && self.memory.u64(fp).is_ok_and(|caller| caller == 0)
+                    && let Some(before) = way.back()
+                {
+                    (fp, top) = (before, None);
+                    continue;
+                }
             } else if let Err(name) = self.js_frames(Place { pc, fp, top }, &mut segment.frames) {
                 let mut frame = self.blank(FrameKind::Internal, name);
                 (frame.pc, frame.fp) = (pc, fp);
