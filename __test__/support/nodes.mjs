@@ -120,7 +120,7 @@ function reasonOf(error) {
   return said.find((line) => !/^(code|errno|syscall|type) /.test(line)) ?? error.message.split('\n')[0];
 }
 
-// Run by itself it only installs them, so that no test file has to.
+// Run by itself it only installs them, so that no test file has to; the lists beside each other, for each waits for the network.
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const node of [...await nodes(), ...await oldestNodes(), ...await pastNodes()]) console.log(node.skip || `${node.label}: ready`);
+  for (const node of (await Promise.all([nodes(), oldestNodes(), pastNodes()])).flat()) console.log(node.skip || `${node.label}: ready`);
 }
