@@ -108,10 +108,7 @@ impl V8 {
         let search = Search::new(self, tops.iter().copied().collect());
         // A collection under way has allocators everywhere, and `free_areas` has looked for them everywhere.
         let seen = !self.moving_heaps().is_empty();
-        let near = self.near_isolates();
-        for (at, words) in &near {
-            search.look(*at, words, 0, !seen);
-        }
+        self.near_isolates(|at, words| search.look(at, words, 0, !seen));
         let mut wanted = search.tops.clone();
         let mut found = self.learn(areas, search.found(), &mut wanted);
         if !wanted.is_empty() {
@@ -155,11 +152,14 @@ impl V8 {
         found
     }
 
-    /// The first words of what the isolates point to, and of what that points to where it names a heap (`LocalHeap`, whose
-    /// allocators are objects of their own): by address, each once.
-    fn near_isolates(&self) -> Vec<(u64, Vec<u64>)> {
+    /// Calls `look` with the first words of what the isolates point to; of what that points to where it names a heap
+    /// (`LocalHeap`, whose allocators are objects of their own), and once more (the list of them, in the `IsolateSafepoint`).
+    /// Not further: from Node 24 on pages name their heap too, and form lists of ten thousand.
+    fn near_isolates(&self, look: impl Fn(u64, &[u64])) {
         /// Words in which whoever belongs to a heap names it.
         const NAMES: usize = 16;
+        /// How many steps of pointers are followed from the isolate's own.
+        const STEPS: usize = 2;
         /// Most objects that are looked at.
         const MOST: usize = 1 << 16;
         let heaps: Vec<u64> = self.isolates().iter().map(|isolate| isolate.heap).collect();
@@ -167,27 +167,24 @@ impl V8 {
         for isolate in self.isolates() {
             line.extend(self.words_at(isolate.address, ISOLATE as usize));
         }
-        let mut near = Vec::new();
         let mut seen = HashSet::new();
-        while let Some(at) = line.pop() {
-            if at & 7 != 0
-                || !(0x1_0000..1 << 56).contains(&at)
-                || near.len() >= MOST
-                || !seen.insert(at)
-                || self.pages.page_of(at).is_some()
-            {
-                continue;
+        for step in 0..=STEPS {
+            for at in std::mem::take(&mut line) {
+                if at & 7 != 0
+                    || !(0x1_0000..1 << 56).contains(&at)
+                    || seen.len() >= MOST
+                    || !seen.insert(at)
+                    || self.pages.page_of(at).is_some()
+                {
+                    continue;
+                }
+                let words = self.words_at(at, ALLOCATOR);
+                if step < STEPS && words.iter().take(NAMES).any(|word| heaps.contains(word)) {
+                    line.extend(&words);
+                }
+                look(at, &words);
             }
-            let words = self.words_at(at, ALLOCATOR);
-            if words.len() < 3 {
-                continue;
-            }
-            if words.iter().take(NAMES).any(|word| heaps.contains(word)) {
-                line.extend(&words);
-            }
-            near.push((at, words));
         }
-        near
     }
 
     /// Calls `look` with the words of writable native memory, stacks included, piece by piece, and where the first of them
