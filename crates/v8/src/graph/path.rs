@@ -14,8 +14,15 @@ pub struct Path {
     pub root: RootKind,
     /// Its address; 0 for a register.
     pub slot: u64,
-    /// From the object that the root refers to, to the one that was asked for.
+    /// How many objects there are from the one that the root refers to, to the one that was asked for.
+    pub length: usize,
+    /// Those, in this order; of a longer way only the first and the last [`Path::ENDS`].
     pub objects: Vec<u64>,
+}
+
+impl Path {
+    /// So many objects at each end are told at most: a list may have ten million.
+    pub const ENDS: usize = 64;
 }
 
 /// Numbers for objects, in the order of their addresses, from 1 on: 0 is no object.
@@ -161,16 +168,18 @@ impl HeapGraph {
         let Some(page) = self.units.page(target) else {
             return Ok(None);
         };
-        let mut number = numbers.of(self, page, target);
-        let mut objects = Vec::new();
-        while let Some(address) = numbers.address(self, number) {
-            objects.push(address);
-            let parent = parents[number as usize];
-            if parent == number || objects.len() > count {
-                break;
-            }
-            number = parent;
-        }
+        // From the object back to the root, whose parent it is itself.
+        let back = |number: &u32| {
+            let parent = parents[*number as usize];
+            (parent != *number).then_some(parent)
+        };
+        let way = || std::iter::successors(Some(numbers.of(self, page, target)), back).take(count);
+        let length = way().count();
+        let mut objects: Vec<u64> = way()
+            .enumerate()
+            .filter(|(step, _)| *step < Path::ENDS || *step + Path::ENDS >= length)
+            .filter_map(|(_, number)| numbers.address(self, number))
+            .collect();
         objects.reverse();
         let first = objects.first().copied().unwrap_or(target);
         let place = roots
@@ -181,6 +190,7 @@ impl HeapGraph {
         Ok(place.map(|(root, slot)| Path {
             root: *root,
             slot: *slot,
+            length,
             objects,
         }))
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use clap::{Arg, ArgMatches};
 use serde_json::{Value as Json, json};
-use stillcore_v8::{HeapGraph, Kind, Reference, Tagged, V8};
+use stillcore_v8::{HeapGraph, Kind, Path, Reference, Tagged, V8};
 
 use super::arguments::{flag, get, given, number, optional_addr, text, verbose};
 use crate::autopsy::spec::Spec;
@@ -435,7 +435,7 @@ fn by_string(autopsy: &Autopsy, text: &str, depth: usize) -> anyhow::Result<Answ
 const MOST: usize = 10_000;
 /// Elements of an array that one is looked for among.
 const MOST_ELEMENTS: u64 = 1 << 20;
-/// The objects of a path that are shown at each end of a long one.
+/// The objects of a path that are shown at each end of a long one; a few more are told ([`Path::ENDS`]).
 const ENDS: usize = 50;
 
 fn path_to_root(autopsy: &Autopsy, value: Tagged) -> anyhow::Result<Answer> {
@@ -460,10 +460,14 @@ fn path_to_root(autopsy: &Autopsy, value: Tagged) -> anyhow::Result<Answer> {
     };
     let mut answer = Answer::line(format!("root: {place}"), Json::Null);
     let mut steps = Vec::new();
-    let count = path.objects.len();
+    let count = path.length;
     for (index, &at) in path.objects.iter().enumerate() {
-        if index >= ENDS && index + ENDS < count {
-            if index == ENDS {
+        let number = match index < Path::ENDS {
+            true => index,
+            false => index + count - path.objects.len(),
+        };
+        if number >= ENDS && number + ENDS < count {
+            if number == ENDS {
                 answer
                     .lines
                     .push(format!("  ... {} objects", count - 2 * ENDS));
@@ -482,6 +486,7 @@ fn path_to_root(autopsy: &Autopsy, value: Tagged) -> anyhow::Result<Answer> {
                 .is_ok_and(|kind| kind.is_js_object())
             && let Some(&to) = path.objects[index + 1..]
                 .iter()
+                .take(Path::ENDS - ENDS)
                 .find(|to| !is_store(v8, **to))
         {
             how = member(v8, at, to);
