@@ -1,7 +1,5 @@
 //! Running a line: its commands one after the other, each with the addresses that the one before found.
 
-use serde_json::Value as Json;
-
 use super::line::{self, Line, Step};
 use super::spec::Spec;
 use super::{Answer, Autopsy, help, hex, near, settings, table, tongues};
@@ -48,12 +46,12 @@ pub fn run_line(autopsy: &mut Autopsy, text: &str, json: bool) -> anyhow::Result
             continue;
         }
         let spec = table::find(name).ok_or_else(|| unknown(step))?;
-        let answer = run_step(autopsy, spec, words, input.as_deref(), json)?;
-        outcome.notes.extend(answer.notes);
+        let mut answer = run_step(autopsy, spec, words, input.as_deref(), json)?;
         autopsy.remember(&answer.addresses);
         if index + 1 == steps.len() {
-            outcome.lines.extend(answer.lines);
+            outcome.lines.extend(answer.take_lines());
         }
+        outcome.notes.extend(answer.notes);
         input = Some(answer.addresses);
     }
     if autopsy.stopped() {
@@ -85,7 +83,7 @@ fn run_step(
         let words = [&[hex(*address)], words].concat();
         match run_once(autopsy, spec, &words, json) {
             Ok(mut answer) => {
-                all.lines.append(&mut answer.lines);
+                all.lines.append(&mut answer.take_lines());
                 all.addresses.append(&mut answer.addresses);
                 all.notes.append(&mut answer.notes);
                 done += 1;
@@ -131,10 +129,8 @@ fn run_once(
     autopsy.isolate = before;
     let mut answer = answer?;
     if matches.get_flag("json") || json {
-        answer.lines = vec![visible_json(&std::mem::replace(
-            &mut answer.json,
-            Json::Null,
-        ))];
+        answer.lines = vec![visible_json(&answer.take_json())];
+        answer.listed = false;
     }
     Ok(answer)
 }

@@ -96,13 +96,20 @@ struct JsOutput {
 
 impl serde::Serialize for JsOutput {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if self.answer.listed {
+            return to.collect_seq(self.answer.list_items());
+        }
         self.answer.json.serialize(to)
     }
 }
 
 impl Answer for JsOutput {
     fn text(&self, out: &mut output::Text<'_>) -> std::io::Result<()> {
-        self.answer.lines.iter().try_for_each(|line| out.line(line))
+        self.answer
+            .lines
+            .iter()
+            .try_for_each(|line| out.line(line))?;
+        self.answer.list_items().try_for_each(|line| out.line(line))
     }
 
     fn is_bad(&self) -> bool {

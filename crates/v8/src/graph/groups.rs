@@ -216,6 +216,12 @@ impl HeapGraph {
             .filter_map(|(map, tally)| Some((*map, *shapes.get(&self.shape(*map, tally.example))?)))
             .collect();
         let mut out: HashMap<usize, Vec<u64>> = HashMap::new();
+        // Lists of millions take the room that they need, and not up to twice as much.
+        for (map, shape) in &maps {
+            let count = census.maps.get(map).map_or(0, |tally| tally.count);
+            let list = out.entry(*shape).or_default();
+            list.reserve_exact(list.capacity() + count as usize);
+        }
         // Many objects with dictionaries have the same keys.
         let mut known: HashMap<(u64, Vec<u64>), Option<usize>> = HashMap::new();
         for &(address, map, _) in &census.dictionaries {
@@ -230,11 +236,16 @@ impl HeapGraph {
                 out.entry(shape).or_default().push(address);
             }
         }
-        for (address, map) in self.of_maps(reachable, |map| maps.contains_key(&map), maps.keys()) {
-            if let Some(shape) = maps.get(&map) {
-                out.entry(*shape).or_default().push(address);
-            }
-        }
+        self.of_maps(
+            reachable,
+            |map| maps.contains_key(&map),
+            maps.keys(),
+            |address, map| {
+                if let Some(shape) = maps.get(&map) {
+                    out.entry(*shape).or_default().push(address);
+                }
+            },
+        );
         for addresses in out.values_mut() {
             addresses.sort_unstable();
         }
@@ -311,39 +322,55 @@ impl HeapGraph {
 
     /// The objects that have one of these maps, in order.
     fn with_maps(&self, reachable: bool, maps: &HashSet<u64>) -> Vec<u64> {
-        let found = self.of_maps(reachable, |map| maps.contains(&map), maps.iter());
-        found.into_iter().map(|(address, _)| address).collect()
+        let mut all = Vec::new();
+        self.of_maps(
+            reachable,
+            |map| maps.contains(&map),
+            maps.iter(),
+            |address, _| {
+                all.push(address);
+            },
+        );
+        all
     }
 
-    /// The same with their maps. Only pages that may have one are read.
+    /// Calls `visit` with each object that has one of these maps, and its map, in the order of addresses. Only pages that may
+    /// have one are read, and so many at a time that what is found in them takes little room.
     fn of_maps<'m>(
         &self,
         reachable: bool,
         has: impl Fn(u64) -> bool + Sync,
         maps: impl Iterator<Item = &'m u64>,
-    ) -> Vec<(u64, u64)> {
+        mut visit: impl FnMut(u64, u64),
+    ) {
+        /// Pages that are gone through before what was found in them is told: 32 MB of heap.
+        const AT_ONCE: usize = 128;
         let bits = maps.fold(0, |bits, map| bits | Walked::map_bit(*map));
         let pages: Vec<usize> = (0..self.pages.len())
             .filter(|page| self.pages[*page].maps & bits != 0)
             .collect();
-        let states = parallel(
-            pages.len(),
-            &Stop::new(false),
-            || (Reader::new(self), Vec::new()),
-            |(reader, found): &mut (Reader<'_>, Vec<(u64, u64)>), index| {
-                let walked = reader.open(pages[index], u32::MAX);
-                walked.each_start(reachable, |at| {
-                    let first = word(reader.bytes(at, 8), 0).unwrap_or(0);
-                    let map = self.v8.map_word(at, first) & !3;
-                    if has(map) {
-                        found.push((at, map));
-                    }
-                });
-            },
-        );
-        let mut found: Vec<_> = states.into_iter().flat_map(|(_, found)| found).collect();
-        found.sort_unstable();
-        found
+        for pages in pages.chunks(AT_ONCE) {
+            let states = parallel(
+                pages.len(),
+                &Stop::new(false),
+                || (Reader::new(self), Vec::new()),
+                |(reader, found): &mut (Reader<'_>, Vec<(u64, u64)>), index| {
+                    let walked = reader.open(pages[index], u32::MAX);
+                    walked.each_start(reachable, |at| {
+                        let first = word(reader.bytes(at, 8), 0).unwrap_or(0);
+                        let map = self.v8.map_word(at, first) & !3;
+                        if has(map) {
+                            found.push((at, map));
+                        }
+                    });
+                },
+            );
+            let mut found: Vec<_> = states.into_iter().flat_map(|(_, found)| found).collect();
+            found.sort_unstable();
+            for (address, map) in found {
+                visit(address, map);
+            }
+        }
     }
 
     /// The classes of all objects with their counts: for completion and suggestions.

@@ -127,15 +127,9 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
     let mut answer = Answer::default();
     if get(matches, "addr").is_some() {
         let value = given(autopsy, matches)?;
-        let like = graph.like(value.address(), reachable)?;
-        answer.addresses = like.iter().map(|address| address | 1).collect();
-        answer.lines = answer
-            .addresses
-            .iter()
-            .map(|address| hex(*address))
-            .collect();
-        answer.json = json!(answer.lines);
-        return Ok(answer);
+        let mut like = graph.like(value.address(), reachable)?;
+        like.iter_mut().for_each(|address| *address |= 1);
+        return Ok(Answer::list(like));
     }
     let (prop, constructor) = (get(matches, "prop"), get(matches, "constructor"));
     let groups: Vec<Group> = graph
@@ -168,14 +162,16 @@ fn findjsobjects(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answ
     }
     if matches.get_flag("list") {
         let members = graph.members(&groups, prop, reachable);
-        answer.addresses = members.into_iter().flatten().map(|at| at | 1).collect();
-        answer.lines = answer
-            .addresses
-            .iter()
-            .map(|address| hex(*address))
-            .collect();
-        answer.json = json!(answer.lines);
-        return Ok(answer);
+        let count = members.iter().map(Vec::len).sum();
+        let mut all = Vec::with_capacity(count);
+        // Each group's list goes before the next is copied.
+        for group in members {
+            all.extend(group.into_iter().map(|address| address | 1));
+        }
+        return Ok(Answer {
+            notes: answer.notes,
+            ..Answer::list(all)
+        });
     }
     answer.lines.push(format!(
         "{:>16} {:>8} {:>6} {:>10} {:>11}  {}",
