@@ -558,6 +558,11 @@ async function keysOfWebCrypto() {
 
 function others() {
   add('Intl', [new Intl.NumberFormat('de-DE'), new Intl.DateTimeFormat('en-GB'), new Intl.Collator('sv')], /^\[ Intl\.NumberFormat \{ \[\[locale\]\]: 'de-DE' \}, Intl\.DateTimeFormat \{ \[\[locale\]\]: 'en-GB' \}, Intl\.Collator \{/);
+  add('Intl.Segmenter', ['grapheme', 'word', 'sentence'].map((granularity) => new Intl.Segmenter('ja', { granularity })),
+    `[ ${['grapheme', 'word', 'sentence'].map((granularity) => `Intl.Segmenter { [[locale]]: 'ja', [[granularity]]: '${granularity}' }`).join(', ')} ]`);
+  const namings = ['long', 'short', 'narrow'].flatMap((style) => ['code', 'none'].map((fallback) => ({ style, fallback })));
+  add('Intl.DisplayNames', namings.map((how) => new Intl.DisplayNames('fr', { type: 'region', ...how })),
+    `[ ${namings.map(({ style, fallback }) => `Intl.DisplayNames { [[style]]: '${style}', [[fallback]]: '${fallback}' }`).join(', ')} ]`);
   const bytes = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 4, 1, 2, 0, 11]);
   const wasm = new WebAssembly.Instance(new WebAssembly.Module(bytes));
   add('WebAssembly.Module', new WebAssembly.Module(bytes), 'WebAssembly.Module {}');

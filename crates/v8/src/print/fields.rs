@@ -19,7 +19,8 @@ impl Printer<'_> {
                 .step_by(8)
                 .filter_map(|offset| v8.field(value.address(), offset).ok())
         };
-        match v8.types.name(map.instance_type).as_str() {
+        let kind = v8.types.name(map.instance_type);
+        match kind.as_str() {
             "JS_COLLATOR"
             | "JS_DATE_TIME_FORMAT"
             | "JS_DISPLAY_NAMES"
@@ -34,6 +35,25 @@ impl Printer<'_> {
                     fields().find(|field| v8.string_length(*field).is_ok_and(|length| length > 0));
                 if let Some(locale) = locale {
                     self.named("[[locale]]", locale, depth, out);
+                }
+                // The flags of both are the one Smi among their fields, in the order of V8's `objects/js-*.tq`.
+                let flags = fields().find_map(Tagged::as_smi).unwrap_or(0);
+                let told: &[(&str, &[&str], i32)] = match kind.as_str() {
+                    "JS_SEGMENTER" => &[(
+                        "[[granularity]]",
+                        &["grapheme", "word", "sentence"],
+                        flags & 3,
+                    )],
+                    "JS_DISPLAY_NAMES" => &[
+                        ("[[style]]", &["long", "short", "narrow"], flags & 3),
+                        ("[[fallback]]", &["code", "none"], flags >> 2 & 1),
+                    ],
+                    _ => &[],
+                };
+                for (name, words, index) in told {
+                    if let Some(word) = words.get(*index as usize) {
+                        out.entries.push(Entry::text(name, word));
+                    }
                 }
             }
             "WASM_MEMORY_OBJECT" => {
