@@ -69,6 +69,8 @@ exports.scenarios = (leave) => ({
   },
   callback() { return [4].map(instance({ functions: [down] }, leave).down); },
   imported() { const { run } = instance({ functions: [{ code: call(0), as: 'run', name: 'exporter' }] }, leave); return instance({ functions: [{ code: call(0), as: 'run', name: 'importer' }] }, run).run(); },
+  /** Many modules: each frame is of another, and the memory of one lies beside that of the next. */
+  modules() { return [...Array(60).keys()].reduce((out, index) => instance({ functions: [{ code: call(0), as: 'run', name: `of${index}` }] }, out).run, leave)(); },
   bound() { return instance({ functions: [{ code: call(0), as: 'run' }] }, leave.bind(null, 1)).run(); },
   method() { const object = { run: instance({ functions: [{ code: call(0), as: 'run', name: 'asMethod' }] }, leave).run }; return object.run(); },
   /** Counted while Liftoff's code runs, then compiled beside it: what is called often is inlined, from Node 24 on. */

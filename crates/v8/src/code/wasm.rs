@@ -144,31 +144,44 @@ impl V8 {
         None
     }
 
-    /// The module's bytes: a `std::shared_ptr` to a vector that owns them. In which order that has its pointer and its
-    /// length, the bytes tell.
+    /// The module's bytes: a `std::shared_ptr` to a vector that owns them, which `std::make_shared` has put behind its
+    /// counts. What a pointer further in front leads to may end right before the vector of another module.
     fn wasm_bytes(&self, native: u64) -> Option<WasmBytes> {
-        (0..MAX_NATIVE).step_by(8).find_map(|offset| {
-            let vector = self.memory.u64(native.wrapping_add(offset)).ok()?;
-            if vector & 7 != 0 || vector < 0x1000 {
-                return None;
-            }
-            let words: Vec<u64> = (0..4)
-                .map_while(|word| self.memory.u64(vector.wrapping_add(8 * word)).ok())
-                .collect();
-            let mut head = [0; 8];
-            let data = *words.iter().find(|word| {
-                **word > 0x1000
-                    && self.memory.read(**word, &mut head).is_ok()
-                    && head == *b"\0asm\x01\0\0\0"
-            })?;
-            words
-                .iter()
-                .filter(|length| (8..=MAX_MODULE).contains(*length))
-                .find_map(|length| {
-                    let bytes = self.memory.bytes(data, *length, MAX_MODULE).ok()?;
-                    WasmBytes::read(&bytes)
-                })
-        })
+        let word = |at: u64| self.memory.u64(native.wrapping_add(at)).ok();
+        let pointers: Vec<(u64, u64)> = (0..MAX_NATIVE)
+            .step_by(8)
+            .filter_map(|offset| Some((word(offset)?, word(offset + 8)?)))
+            .collect();
+        let shared = pointers
+            .iter()
+            .filter(|(vector, counts)| vector.checked_sub(16) == Some(*counts));
+        shared
+            .chain(&pointers)
+            .find_map(|(vector, _)| self.bytes_of_vector(*vector))
+    }
+
+    /// The bytes that a vector owns, if they are a module. In which order it has its pointer and its length, the bytes
+    /// tell.
+    fn bytes_of_vector(&self, vector: u64) -> Option<WasmBytes> {
+        if vector & 7 != 0 || vector < 0x1000 {
+            return None;
+        }
+        let words: Vec<u64> = (0..4)
+            .map_while(|word| self.memory.u64(vector.wrapping_add(8 * word)).ok())
+            .collect();
+        let mut head = [0; 8];
+        let data = *words.iter().find(|word| {
+            **word > 0x1000
+                && self.memory.read(**word, &mut head).is_ok()
+                && head == *b"\0asm\x01\0\0\0"
+        })?;
+        words
+            .iter()
+            .filter(|length| (8..=MAX_MODULE).contains(*length))
+            .find_map(|length| {
+                let bytes = self.memory.bytes(data, *length, MAX_MODULE).ok()?;
+                WasmBytes::read(&bytes)
+            })
     }
 
     /// A `WasmCode` of this module at an address.
