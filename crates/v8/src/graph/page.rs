@@ -203,3 +203,72 @@ impl Walked {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::Space;
+
+    const START: u64 = 0x4_0010;
+
+    /// A page with objects at these words of its area.
+    fn page(heap: u64, words: &[u64]) -> Walked {
+        let page = Page {
+            base: 0x4_0000,
+            size: 0x4_0000,
+            area_start: START,
+            area_end: 0x8_0000,
+            heap,
+            space: Space::Old,
+            owner: 8,
+            metadata: 0x4_0000,
+            large: false,
+            from: false,
+            candidate: false,
+        };
+        let mut starts = vec![0; 4];
+        for word in words {
+            starts[(word / 64) as usize] |= 1 << (word % 64);
+        }
+        Walked::new(page, 0x3_fff0, starts, 0)
+    }
+
+    fn at(word: u64) -> u64 {
+        START + 8 * word
+    }
+
+    #[test]
+    fn every_object_is_followed_once_also_at_the_end_of_a_word_of_marks() {
+        let page = page(0x1000, &[0, 63, 66, 70, 127, 255]);
+        assert!(!page.is_marked(at(0)) && page.pending() == 0);
+        // From another page: marked, and to be followed. Again: nothing new.
+        assert!(page.mark(at(63)) && !page.mark(at(63)));
+        assert!(page.is_marked(at(63)) && page.pending() == 1);
+        // From the page itself, what was marked is still to be followed, and then no more.
+        assert!(page.mark_and_scan(at(63)) && !page.mark_and_scan(at(63)));
+        assert!(page.mark_and_scan(at(255)) && !page.mark_and_scan(at(255)));
+        assert_eq!(page.pending(), 0);
+        assert!(!page.mark(at(63)) && !page.mark(at(1)) && !page.mark_and_scan(at(1)));
+        assert!(page.mark(at(0)) && page.mark(at(66)) && page.mark(at(127)));
+        let mut followed = Vec::new();
+        page.each_pending(|object| {
+            followed.push(object);
+            // What is marked meanwhile is followed as well.
+            if object == at(66) {
+                assert!(page.mark(at(70)));
+            }
+        });
+        followed.sort_unstable();
+        assert_eq!(followed, [at(0), at(66), at(70), at(127)]);
+        assert_eq!(page.pending(), 0);
+        let mut reached = Vec::new();
+        page.each_start(true, |object| reached.push(object));
+        assert_eq!(reached, [at(0), at(63), at(66), at(70), at(127), at(255)]);
+    }
+
+    #[test]
+    fn what_is_read_only_is_never_to_be_followed() {
+        let page = page(0, &[0]);
+        assert!(page.is_marked(at(0)) && !page.mark(at(0)) && page.pending() == 0);
+    }
+}
