@@ -200,12 +200,21 @@ fn v8type(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
 
 fn v8array(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
     let v8 = &autopsy.v8;
+    let array = given(autopsy, matches)?;
+    let kind = v8.kind_of(array)?;
+    if kind.is_js_value() {
+        let with = match kind {
+            Kind::JsArray => "jsarray",
+            _ => "jsprint",
+        };
+        anyhow::bail!(
+            "{:#x} is {}, and no array of V8's own: {with} shows it, v8print has the addresses of its parts",
+            array.0,
+            v8.brief(array)
+        );
+    }
     let mut answer = Answer::default();
-    for (index, value) in v8
-        .fixed_array(given(autopsy, matches)?)?
-        .into_iter()
-        .enumerate()
-    {
+    for (index, value) in v8.fixed_array(array)?.into_iter().enumerate() {
         answer
             .lines
             .push(format!("{index:>6} {:#x} {}", value.0, v8.brief(value)));
