@@ -11,6 +11,8 @@ use crate::v8::V8;
 
 /// Most changes from one stack to another.
 const MAX_SWITCHES: usize = 256;
+/// Most parts of a stack of which a core holds some and others not.
+const MAX_PARTS: usize = 64;
 /// Most words between the outermost frame of a call and the frame by which the stack was left.
 const MAX_GAP: u64 = 1 << 12;
 
@@ -30,9 +32,7 @@ pub(crate) struct Way<'a> {
 impl<'a> Way<'a> {
     /// A way that begins at or above an address.
     pub fn new(v8: &'a V8, from: u64) -> Way<'a> {
-        let home = v8
-            .region_at(from)
-            .map_or(0..u64::MAX, |region| region.range.clone());
+        let home = v8.stack_at(from).unwrap_or(0..u64::MAX);
         Way {
             v8,
             stack: home.clone(),
@@ -49,22 +49,22 @@ impl<'a> Way<'a> {
             return false;
         }
         if fp < self.least || !self.stack.contains(&fp) {
-            let Some(other) = self.v8.region_at(fp) else {
+            let Some(other) = self.v8.stack_at(fp) else {
                 return false;
             };
             // Only WebAssembly runs elsewhere: the frame is one, or a stub's that one has called.
             let is_wasm = |fp: u64| self.v8.is_marked(fp, |name| name.starts_with("Wasm"));
             let caller = self.v8.memory.u64(fp).unwrap_or(0);
-            let is_other = other.range != self.stack
+            let is_other = other != self.stack
                 && self.switches < MAX_SWITCHES
-                && (is_wasm(fp) || other.range.contains(&caller) && is_wasm(caller));
+                && (is_wasm(fp) || other.contains(&caller) && is_wasm(caller));
             if !is_other {
                 return false;
             }
             if self.stack == self.home {
                 self.left = self.least;
             }
-            self.stack = other.range.clone();
+            self.stack = other;
             self.switches += 1;
         }
         self.least = fp + 1;
@@ -108,6 +108,25 @@ pub(crate) fn is_switch(name: &str) -> bool {
 }
 
 impl V8 {
+    /// The mapping that a stack is, also where the core holds only parts of it.
+    fn stack_at(&self, address: u64) -> Option<Range<u64>> {
+        let part = |address| {
+            self.region_at(address)
+                .filter(|region| region.writable && !region.executable)
+        };
+        let mut stack = self.region_at(address)?.range.clone();
+        for _ in 0..MAX_PARTS {
+            let below = stack.start.checked_sub(1).and_then(part);
+            let above = part(stack.end);
+            if below.is_none() && above.is_none() {
+                break;
+            }
+            stack.start = below.map_or(stack.start, |region| region.range.start);
+            stack.end = above.map_or(stack.end, |region| region.range.end);
+        }
+        Some(stack)
+    }
+
     /// Whether a frame has a mark of its type whose name is such a one.
     fn is_marked(&self, fp: u64, is: impl Fn(&str) -> bool) -> bool {
         self.memory
