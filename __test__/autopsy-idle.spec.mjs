@@ -41,6 +41,10 @@ for (const node of await nodes()) {
       assert.match(at ?? text, new RegExp(`^0x[0-9a-f]+ awaited by .* .*idle\\.cjs:${line}:\\d+$`));
     }
     assert.doesNotMatch(text, /native code/);
+    // Entries are counted, not promises.
+    const few = stillcore('promises', idle(node), '--isolate', '0', '-n', '5').trimEnd().split('\n');
+    assert.equal(few.length, 5, few.join('\n'));
+    assert.match(few[4], /^30 of them, as 0x[0-9a-f]+ awaited by awaitsInCrowd .*idle\.cjs:39:\d+$/);
   });
 
   test(`promises that nobody can settle any more are told, on ${node.label}`, { skip }, () => {

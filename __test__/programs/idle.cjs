@@ -36,6 +36,8 @@ if (!isMainThread) {
   // The function that was to settle it was never kept: a callback that got lost.
   async function awaitsLost() { await new Promise(function forgets() {}); }
   for (let count = 0; count < 50; count++) awaitsLost();
+  async function awaitsInCrowd() { await pending(); }
+  for (let count = 0; count < 30; count++) awaitsInCrowd();
 
   new Worker(__filename, { workerData: {} });
   const taker = new Worker(__filename, { workerData: { capture: process.argv[2] } });

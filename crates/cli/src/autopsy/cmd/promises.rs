@@ -37,11 +37,13 @@ and the functions that await it never go on. Until the garbage is collected they
                     .conflicts_with("all")
                     .help("Those that functions await and nothing can settle any more"),
             )
-            .arg(number('n', "count", "N", "How many [default: 200]"))
+            .arg(number('n', "count", "N", "How many entries [default: 200]"))
     },
     run: promises,
 }];
 
+/// Most promises whose awaiting functions are looked up: those of ten thousand requests that hang at one place are one entry.
+const MAX_GROUPED: usize = 20_000;
 /// Most reactions of a promise that are followed.
 const MAX_CHAINS: usize = 16;
 
@@ -113,7 +115,7 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             continue;
         }
         total += 1;
-        if rows.len() >= limit {
+        if total > MAX_GROUPED.max(limit) {
             continue;
         }
         let chains: Vec<Vec<String>> = v8
@@ -121,8 +123,12 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             .iter()
             .map(|frames| frames.iter().map(text_of).collect())
             .collect();
-        rows.push(json!({ "promise": hex(value.0), "reactions": reactions, "awaitedBy": chains }));
-        answer.addresses.push(value.0);
+        if rows.len() < limit {
+            rows.push(
+                json!({ "promise": hex(value.0), "reactions": reactions, "awaitedBy": chains }),
+            );
+            answer.addresses.push(value.0);
+        }
         match known.get(&chains).and_then(|index| groups.get_mut(*index)) {
             Some(group) if !chains.is_empty() => group.count += 1,
             _ => {
@@ -136,13 +142,13 @@ fn promises(autopsy: &Autopsy, matches: &ArgMatches) -> anyhow::Result<Answer> {
             }
         }
     }
+    groups.truncate(limit);
     for group in &groups {
         show(group, &mut answer.lines);
     }
-    if total > rows.len() {
-        answer
-            .lines
-            .push(format!("... {} more", total - rows.len()));
+    let told: usize = groups.iter().map(|group| group.count).sum();
+    if total > told {
+        answer.lines.push(format!("... {} more", total - told));
     }
     if rows.is_empty() {
         answer.lines.push("none".to_owned());
