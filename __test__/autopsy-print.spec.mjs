@@ -146,6 +146,9 @@ function makeCounter <2>
     assert.match(tried('nodebuffer', core, at('given')).stderr, /is detached: its bytes were given away/);
     assert.match(tried('nodebuffer', core, at('list')).stderr, /has no bytes: it is \[Array 0x[0-9a-f]+\] and no Buffer/);
 
+    // Every object there is understood, those of WebAssembly too: one that is not hides what lies behind it.
+    const { gaps, begun, missing } = json('layout', core);
+    assert.deepEqual([gaps, begun, missing], [0, 0, 0]);
     assert.match(run('strings', '--grep', '^a text to be found: .$'), /<1> +21 +'?a text to be found: \u2603'?$/m);
     assert.ok(json('strings', core, '--min', '21', '--grep', '^a text to be found: .$').length >= 1);
     assert.match(run('whatis', at('counter')), new RegExp(`<\\d+>: \\[Function: counter ${escaped(counter)}\\] \\(JS_FUNCTION, \\d+ bytes\\)`));

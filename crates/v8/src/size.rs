@@ -47,7 +47,16 @@ pub(crate) fn size_of(v8: &V8, map: &MapInfo, word: impl Fn(u64) -> Result<u64>)
             24 + 16 * capacity + capacity + 16 + capacity
         }
         Sizing::DoubleStringCache => 16 + 16 * low(8)?,
+        // Up to Node 22 it has the native type, its index and the instance before that; since then two numbers in one word.
+        Sizing::WasmTypeInfo if v8.column < 2 => 40 + 8 * smi(32)?,
         Sizing::WasmTypeInfo => 24 + 8 * smi(16)?,
+        // By its capacity: what is called, what with, and a signature; since Node 24 behind more about the table, since 26 in two words.
+        Sizing::WasmDispatchTable => match v8.column {
+            0 | 1 => 16 + 24 * high(8)?,
+            2 => 40 + 24 * high(8)?,
+            _ => 40 + 16 * high(8)?,
+        },
+        Sizing::WasmImportTable => 24 + 16 * low(8)?,
         Sizing::InstructionStream => {
             let size = if v8.c.stream_size == NO {
                 // 20: the instructions' and the metadata's length are in the Code.
